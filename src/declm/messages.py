@@ -1,0 +1,78 @@
+"""What goes to an LM and what comes back: `Message`, `Request`, `Response`, `Capabilities`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from declm.usage import Usage
+
+Finish = Literal["stop", "length", "filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to an LM, free of any provider's wire format.
+
+    Args:
+        messages: the constant prefix (instructions, demonstrations) first, the question last.
+        schema: JSON schema of the wanted reply where the format asks for structure; an LM that
+            can't constrain its output ignores it.
+        options: sampling and provider options of this request; they win over the LM's own.
+        sample: index among several samples of one prompt; part of cache keys, never sent.
+        role: which LM answers (`task`, `proposer`, `judge`, ...).
+        cacheable: False keeps the request and its reply out of every cache.
+    """
+
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    sample: int = 0
+    role: str = "task"
+    cacheable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One reply of an LM.
+
+    `finish` is `length` for a reply that was cut and `filter` for one that was withheld; `cached`
+    says that it came from a cache, in which case `usage` counts no call.
+    """
+
+    text: str
+    reasoning: str | None = None
+    finish: Finish = "stop"
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an LM can do, as data, so that formats and searches need not know it.
+
+    Args:
+        structured: it can constrain its reply to a JSON schema.
+        tools: it takes native tool definitions.
+        native: the provider's structured output goes through its own API modes (`native` format).
+        context_tokens: size of its window, None if unknown.
+        concurrency: calls in flight that serve it best.
+        priced: its price per token is known (0 for a local engine).
+    """
+
+    structured: bool = False
+    tools: bool = False
+    native: bool = False
+    context_tokens: int | None = None
+    concurrency: int = 16
+    priced: bool = True

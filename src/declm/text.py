@@ -1,0 +1,48 @@
+"""Small text functions: clipping, secret redaction, content hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+_SECRETS = re.compile(
+    r"""(?ix)
+    \b(?:sk|pk|rk|gsk|hf|xai|ghp|gho|glpat|AIza)[-_]?[A-Za-z0-9_\-]{16,}    # keys by prefix
+    | (?<=bearer\s)[A-Za-z0-9._~+/\-]{8,}=*                                 # authorization headers
+    | (?<=api[-_]key['"=:\s])\s*['"]?[A-Za-z0-9._\-]{8,}                    # api_key=..., 'api-key': ...
+    | (?<=://)[^/\s:@]+:[^/\s:@]+(?=@)                                      # user:password@host
+    """
+)
+
+
+def redact(text: str) -> str:
+    """Replace what looks like a key, a bearer token or a password by `***`."""
+    return _SECRETS.sub("***", text)
+
+
+def clip(text: str, limit: int) -> str:
+    """Shorten to `limit` characters, saying how many were left out."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}... ({len(text) - limit} more characters)"
+
+
+def closest(name: str, names: list[str]) -> str | None:
+    """The one of `names` that `name` was probably meant to be, or None."""
+    import difflib
+
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: one text per value, for hashing."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of `value`, as 32 hexadecimal digits."""
+    # surrogatepass: a lone surrogate in a user's text must not make it unhashable.
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()[:32]

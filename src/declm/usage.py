@@ -1,0 +1,109 @@
+"""What calls cost: `Usage` adds up, `Budget` limits, `Meter` enforces."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field, fields
+
+from declm.errors import BudgetExceeded, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Calls, tokens, USD and seconds of one reply, one row or one run; adds with `+`.
+
+    `calls` counts attempts that were sent; `cached` counts replies taken from the cache, which cost
+    nothing. `usd` covers the calls whose price is known; `unpriced` counts the others.
+    """
+
+    calls: int = 0
+    cached: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __radd__(self, other: int) -> Usage:
+        # So that `sum(usages)` works: it starts from 0.
+        return self if other == 0 else NotImplemented
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Hard limits; None means no limit. The first one that is reached stops the work.
+
+    Args:
+        calls: attempts sent to an LM, by all roles; cache hits are free.
+        tokens: input and output tokens.
+        usd: US dollars; an LM of unknown price is refused before the first call.
+        seconds: wall-clock time.
+        trials: candidates tried by `optimize()`; ignored elsewhere.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and not value >= 0:
+                raise UsageError(f"Budget({f.name}={value!r}) must be 0 or more")
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts what is spent against one `Budget`; safe to share between threads and tasks."""
+
+    budget: Budget
+    spent: Usage = field(default_factory=Usage)
+    started_s: float = field(default_factory=time.monotonic)
+    _reserved: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def reserve(self) -> None:
+        """Claim one attempt, before it is sent; every `reserve` is followed by one `settle`.
+
+        Raises:
+            BudgetExceeded: the attempt would pass a limit.
+        """
+        with self._lock:
+            limit = self.exhausted()
+            if limit is not None:
+                raise BudgetExceeded(
+                    f"the budget of {getattr(self.budget, limit)} {limit} is used up; "
+                    f"raise it with Budget({limit}=...)",
+                    limit=limit,
+                )
+            self._reserved += 1
+
+    def settle(self, usage: Usage) -> None:
+        """Replace one reservation by what the attempt really used."""
+        with self._lock:
+            self._reserved -= 1
+            self.spent = self.spent + usage
+
+    def exhausted(self) -> str | None:
+        """Name the limit that leaves no room for another attempt, or None."""
+        budget, spent = self.budget, self.spent
+        if budget.calls is not None and spent.calls + self._reserved >= budget.calls:
+            return "calls"
+        if budget.tokens is not None and spent.tokens >= budget.tokens:
+            return "tokens"
+        if budget.usd is not None and spent.usd >= budget.usd:
+            return "usd"
+        if budget.seconds is not None and time.monotonic() - self.started_s >= budget.seconds:
+            return "seconds"
+        return None
