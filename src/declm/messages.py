@@ -19,6 +19,15 @@ class Message:
     content: str
 
 
+class Messages(tuple[Message, ...]):
+    """Messages in order; prints as a readable transcript."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"[{message.role}]\n{message.content}" for message in self)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question to an LM, free of any provider's wire format.

@@ -1,0 +1,177 @@
+"""Language-model programs that are declared, typed and compiled.
+
+Declare what a step takes and returns as a `Signature`, compose steps in plain Python, and let
+`optimize` find the instructions and demonstrations that make a given model do it well.
+
+Names are loaded when they are first used (PEP 562), so that `import declm` costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from declm import data, metrics
+    from declm.demo import Demo
+    from declm.errors import (
+        AuthError,
+        BadRequest,
+        BudgetExceeded,
+        ContentFiltered,
+        ContextTooLong,
+        DataError,
+        DeadlineExceeded,
+        DeclmError,
+        InputError,
+        LMError,
+        MetricError,
+        MissingExtra,
+        OutputNotSet,
+        ParseError,
+        QuotaExceeded,
+        RateLimited,
+        ServerError,
+        SignatureMismatch,
+        StateError,
+        TemplateError,
+        TimedOut,
+        TooManyErrors,
+        ToolError,
+        TransportError,
+        TruncatedOutput,
+        UnknownModel,
+        UsageError,
+    )
+    from declm.evaluation import Report, aevaluate, evaluate
+    from declm.fields import Input, Note, Output
+    from declm.lm import LM
+    from declm.messages import Message, Request, Response
+    from declm.module import Module, Prediction
+    from declm.optimizers import Optimized, aoptimize, optimize
+    from declm.predictors import ChainOfThought, Predict, fill, predict
+    from declm.score import Score
+    from declm.settings import carry, configure, context
+    from declm.shorthand import define
+    from declm.signature import Signature
+    from declm.specs import spec
+    from declm.state import PredictorState, ProgramState
+    from declm.usage import Budget, Usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LM",
+    "AuthError",
+    "BadRequest",
+    "Budget",
+    "BudgetExceeded",
+    "ChainOfThought",
+    "ContentFiltered",
+    "ContextTooLong",
+    "DataError",
+    "DeadlineExceeded",
+    "DeclmError",
+    "Demo",
+    "Input",
+    "InputError",
+    "LMError",
+    "Message",
+    "MetricError",
+    "MissingExtra",
+    "Module",
+    "Note",
+    "Optimized",
+    "Output",
+    "OutputNotSet",
+    "ParseError",
+    "Predict",
+    "Prediction",
+    "PredictorState",
+    "ProgramState",
+    "QuotaExceeded",
+    "RateLimited",
+    "Report",
+    "Request",
+    "Response",
+    "Score",
+    "ServerError",
+    "Signature",
+    "SignatureMismatch",
+    "StateError",
+    "TemplateError",
+    "TimedOut",
+    "TooManyErrors",
+    "ToolError",
+    "TransportError",
+    "TruncatedOutput",
+    "UnknownModel",
+    "Usage",
+    "UsageError",
+    "__version__",
+    "aevaluate",
+    "aoptimize",
+    "carry",
+    "configure",
+    "context",
+    "data",
+    "define",
+    "evaluate",
+    "fill",
+    "metrics",
+    "optimize",
+    "predict",
+    "spec",
+]
+
+_SUBMODULES = frozenset({"data", "metrics"})
+
+# Home of every other name; the errors, which all live in one module, are what is left over.
+_HOMES = {
+    "Budget": "usage",
+    "ChainOfThought": "predictors",
+    "Demo": "demo",
+    "Input": "fields",
+    "LM": "lm",
+    "Message": "messages",
+    "Module": "module",
+    "Note": "fields",
+    "Optimized": "optimizers",
+    "Output": "fields",
+    "Predict": "predictors",
+    "Prediction": "module",
+    "PredictorState": "state",
+    "ProgramState": "state",
+    "Report": "evaluation",
+    "Request": "messages",
+    "Response": "messages",
+    "Score": "score",
+    "Signature": "signature",
+    "Usage": "usage",
+    "aevaluate": "evaluation",
+    "aoptimize": "optimizers",
+    "carry": "settings",
+    "configure": "settings",
+    "context": "settings",
+    "define": "shorthand",
+    "evaluate": "evaluation",
+    "fill": "predictors",
+    "optimize": "optimizers",
+    "predict": "predictors",
+    "spec": "specs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'declm' has no attribute {name!r}")
+    if name in _SUBMODULES:
+        return import_module(f"declm.{name}")
+    # The one computed attribute access of the package: what PEP 562 is for.
+    found = getattr(import_module(f"declm.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = found  # the next access is a plain look-up
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__.copy()

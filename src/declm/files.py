@@ -1,0 +1,59 @@
+"""Files that must survive a crash: atomic writes, private modes, the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+
+def cache_dir(*parts: str) -> Path:
+    """A private folder for declm's own files, made if needed.
+
+    `$DECLM_CACHE_DIR`, else the platform's user cache folder.
+    """
+    given = os.environ.get("DECLM_CACHE_DIR")
+    if given:
+        root = Path(given)
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches" / "declm"
+    elif sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "declm"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "declm"
+    folder = root.joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Replace the file at `path` in one step: readers see the old content or the new, never a part.
+
+    The file is readable by its owner only. Raises OSError if the disk is full or read-only; the
+    old file is then untouched.
+    """
+    target = Path(path)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=target.parent or ".", prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must reach the disk; platforms that can't open a folder skip this.
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

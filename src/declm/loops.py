@@ -1,0 +1,59 @@
+"""Run a coroutine from synchronous code, also where an event loop is already running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run to the end and return the result; context variables are carried.
+
+    In a notebook or another running loop the coroutine gets a loop in a thread of its own, while
+    this thread waits. Ctrl-C cancels it and is raised here.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    return _in_thread(coroutine)
+
+
+def _in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    results: list[T] = []
+    errors: list[BaseException] = []
+    ready = threading.Event()
+    cell: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+
+    async def main() -> T:
+        task = asyncio.ensure_future(coroutine)
+        cell.append((asyncio.get_running_loop(), task))
+        ready.set()
+        return await task
+
+    def work() -> None:
+        try:
+            results.append(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+            errors.append(error)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(work,), name="declm-loop", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.1)  # a plain join would not see Ctrl-C on every platform
+    except BaseException:
+        ready.wait(1.0)
+        for loop, task in cell:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join(1.0)
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,212 @@
+"""`Module`: a program composed in plain Python, and what every program can do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from pydantic import BaseModel
+from typing_extensions import Self
+
+from declm import loops, storage, trace
+from declm.arguments import arguments
+from declm.errors import UsageError
+from declm.state import Node, ProgramState, Stateful, match, nodes, predictors, rebuild, snapshot
+from declm.usage import Usage
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction(Generic[R_co]):
+    """What `run` returns: the value, and how it came about.
+
+    Args:
+        value: what calling the program would have returned.
+        reasoning: the reasoning of the predictor that ran last, if it gave one.
+        trace: the tree of calls; `print(run.trace)` shows it.
+        candidates: other values that were considered, by modules that sample several.
+    """
+
+    value: R_co
+    trace: trace.Call
+    reasoning: str | None = None
+    candidates: tuple[Any, ...] = field(default=())
+
+    @property
+    def usage(self) -> Usage:
+        """Calls, tokens, USD and seconds of all LM calls inside."""
+        return self.trace.usage
+
+
+class _AsyncForward(Protocol[P, R_co]):
+    def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+
+class _Forward(Protocol[P, R_co]):
+    def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class Module(Node):
+    """A program: subclass it, keep predictors as attributes, and write `forward`.
+
+    Calls are typed by `forward` (an overloaded `forward` keeps its first overload only). With
+    `async def forward`, `await module(...)` is typed. Predictors are found in attributes, lists,
+    tuples and dicts, at any depth, and named by their dotted path.
+
+    Example:
+        >>> from declm.predictors.predict import Predict
+        >>> from declm.testing import ScriptedLM
+        >>> from declm import define
+        >>> class Twice(Module):
+        ...     def __init__(self, lm):
+        ...         self.step = Predict(define("text -> summary"), lm=lm)
+        ...     def forward(self, text: str) -> str:
+        ...         return self.step(text=self.step(text=text).summary).summary
+        >>> Twice(ScriptedLM(['{"summary": "shorter"}', '{"summary": "short"}']))(text="long")
+        'short'
+    """
+
+    def __call__(self: _Forward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the program; with `async def forward`, return a coroutine."""
+        program = cast(Module, self)
+        if program._is_async():
+            return cast(R, program._ainvoke(args, kwargs))
+        return cast(R, program._invoke(args, kwargs))
+
+    @overload
+    async def acall(self: _AsyncForward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def acall(self: _Forward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def acall(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run without blocking the event loop; a synchronous `forward` runs in a thread."""
+        return await self._ainvoke(args, kwargs)
+
+    @overload
+    def run(self: _AsyncForward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Prediction[R]: ...
+    @overload
+    def run(self: _Forward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Prediction[R]: ...
+    def run(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run and return a `Prediction`: value, reasoning, usage and trace."""
+        if self._is_async():
+            return loops.run(self._arun(args, kwargs))
+        with trace.record(self._paths()) as root:
+            value = self._invoke(args, kwargs)
+        return _prediction(value, root)
+
+    @overload
+    async def arun(self: _AsyncForward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Prediction[R]: ...
+    @overload
+    async def arun(self: _Forward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Prediction[R]: ...
+    async def arun(self, /, *args: Any, **kwargs: Any) -> Any:
+        """The same as `run`, without blocking the event loop."""
+        return await self._arun(args, kwargs)
+
+    @overload
+    def map(
+        self: _AsyncForward[..., R], rows: Iterable[BaseModel | Mapping[str, Any]], *, concurrency: int = 16
+    ) -> list[R]: ...
+    @overload
+    def map(
+        self: _Forward[..., R], rows: Iterable[BaseModel | Mapping[str, Any]], *, concurrency: int = 16
+    ) -> list[R]: ...
+    def map(self, rows: Iterable[BaseModel | Mapping[str, Any]], *, concurrency: int = 16) -> Any:
+        """Run over rows (or dicts of inputs), several at a time; one result per row, same order.
+
+        The program gets the inputs that `forward` names, never outputs or notes. The first error
+        cancels the rest and is raised; use `dm.evaluate` to keep errors per row.
+        """
+        if concurrency < 1:
+            raise UsageError(f"concurrency={concurrency} must be 1 or more")
+        wanted, given = arguments(cast("Callable[..., Any]", self)), list(rows)
+        wanted.check(given)
+        return loops.run(self._amap([wanted.of(row) for row in given], concurrency))
+
+    def predictors(self) -> dict[str, Stateful]:
+        """The predictors inside, by dotted path; `{"self": ...}` for a predictor."""
+        return predictors(self)
+
+    @property
+    def state(self) -> ProgramState:
+        """Instructions, demos and options of all predictors, as plain data."""
+        return snapshot(self)
+
+    def with_state(self, state: ProgramState) -> Self:
+        """A copy with another state: predictors are copied, everything else is shared.
+
+        Raises:
+            UsageError: the state names a predictor that the program does not have.
+        """
+        return rebuild(self, match(self, state))
+
+    def save(self, path: str | Path) -> None:
+        """Write the state as JSON, atomically; code, keys and weights are not in it.
+
+        Raises:
+            StateError: the file can't be written.
+        """
+        storage.save(self, path)
+
+    def load(self, path: str | Path) -> Self:
+        """A copy of this program with a saved state.
+
+        Raises:
+            SignatureMismatch: the file was saved for other predictors or fields.
+            StateError: the file is missing, torn or from a newer declm.
+        """
+        return storage.load(self, path)
+
+    def _is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self._forward())
+
+    def _forward(self) -> Callable[..., Any]:
+        forward: Callable[..., Any] | None = getattr(self, "forward", None)
+        if forward is None:
+            raise UsageError(f"{type(self).__name__} has no `forward`: define it, with the program's inputs as parameters")
+        return forward
+
+    def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with trace.step(self):
+            return self._forward()(*args, **kwargs)
+
+    async def _ainvoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._is_async():
+            return await asyncio.to_thread(self._invoke, args, kwargs)
+        with trace.step(self):
+            return await self._forward()(*args, **kwargs)
+
+    async def _arun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prediction[Any]:
+        with trace.record(self._paths()) as root:
+            value = await self._ainvoke(args, kwargs)
+        return _prediction(value, root)
+
+    async def _amap(self, calls: list[dict[str, Any]], concurrency: int) -> list[Any]:
+        gate = asyncio.Semaphore(concurrency)
+
+        async def one(inputs: dict[str, Any]) -> Any:
+            async with gate:
+                return await self._ainvoke((), inputs)
+
+        tasks = [asyncio.ensure_future(one(inputs)) for inputs in calls]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    def _paths(self) -> dict[int, str]:
+        return {id(node): path for path, node in nodes(self).items()}
+
+
+def _prediction(value: Any, root: trace.Call) -> Prediction[Any]:
+    call = root.children[0]
+    inner = call.predictor_calls()
+    return Prediction(value, call, inner[-1].reasoning if inner else None)

@@ -1,0 +1,94 @@
+"""What optimizers take and return: `Problem`, `Trial`, `Optimized`, and the `Optimizer` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from declm import protocols
+from declm.module import Module
+from declm.state import ProgramState
+from declm.usage import Budget, Usage
+
+if TYPE_CHECKING:
+    import optuna
+
+    from declm.optimizers.reporting import SearchReport
+
+M = TypeVar("M", bound=Module)
+
+Accept = Literal["significant", "best"]
+
+
+@dataclass(frozen=True)
+class Problem(Generic[M]):
+    """One optimization: the program, its rows and metric, and the limits.
+
+    `train` gives demonstrations and examples; `val` gives the scores that the search compares.
+    """
+
+    program: M
+    train: Sequence[BaseModel]
+    val: Sequence[BaseModel]
+    metric: Callable[..., Any]
+    budget: Budget
+    teacher: Module
+    proposer: protocols.LM | None = None
+    seed: int = 0
+    accept: Accept = "significant"
+    max_demos: int = 32
+    concurrency: int | None = None
+    name: str | None = None
+    progress: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate that was tried.
+
+    `score` is the mean over the `rows` first rows of val; only a candidate with all rows of val
+    counts as finished. `fate` says how it ended.
+    """
+
+    number: int
+    choices: Mapping[str, int]
+    state: ProgramState
+    score: float
+    rows: int
+    fate: Literal["baseline", "finished", "raced out", "repeated", "stopped"]
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True)
+class Optimized(Generic[M]):
+    """The result of a search.
+
+    Args:
+        program: the best program, or the given one if no candidate was significantly better.
+        score: its mean score on val, in [0, 1].
+        baseline: the given program's mean score on val.
+        report: trials, prompt differences, the acceptance test, cost; prints and displays.
+        study: the Optuna study.
+        usage: everything that was spent, by all roles.
+    """
+
+    program: M
+    score: float
+    baseline: float
+    report: SearchReport
+    study: optuna.Study
+    usage: Usage
+
+    def __repr__(self) -> str:
+        return f"Optimized(score={self.score:.3f}, baseline={self.baseline:.3f})\n{self.report}"
+
+
+class Optimizer(Protocol):
+    """Maps a problem to a better program. Implementations see states and scores, never prompts."""
+
+    async def run(self, problem: Problem[M]) -> Optimized[M]:
+        """Search within the budget; raise only what makes the whole search impossible."""
+        ...

@@ -1,0 +1,114 @@
+"""Demo pools: which demos a predictor may show, and which subsets of them are worth a trial."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from declm.demo import Demo
+from declm.text import canonical
+
+_WORD = re.compile(r"\w+", re.UNICODE)
+
+Vector = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The demos that one predictor may show.
+
+    Args:
+        demos: all of them, each row once.
+        closed: keys of outputs with few values (labels, booleans); subsets are balanced over them.
+    """
+
+    demos: tuple[Demo, ...]
+    closed: tuple[str, ...] = ()
+
+    def subset(self, count: int, index: int) -> tuple[Demo, ...]:
+        """Choose `count` demos; the same arguments give the same demos in the same order.
+
+        Index 0 takes the most typical demos, 1 the most diverse, higher ones random draws. All are
+        balanced over the values of the closed outputs, in turns, so that no label stands last
+        more often than another.
+        """
+        if count <= 0:
+            return ()
+        queues = [self._ranked(group, index) for group in self._groups]
+        rng = random.Random(f"declm:{index}")  # noqa: S311  # a reproducible draw, no secret
+        rng.shuffle(queues)
+        chosen = list[Demo]()
+        for turn in range(max(map(len, queues), default=0)):
+            chosen += [queue[turn] for queue in queues if turn < len(queue)]
+        return tuple(reversed(chosen[:count]))
+
+    @cached_property
+    def _groups(self) -> list[list[Demo]]:
+        groups: dict[str, list[Demo]] = {}
+        for demo in self.demos:
+            key = canonical([demo.outputs.get(name) for name in self.closed])
+            groups.setdefault(key, []).append(demo)
+        return [groups[key] for key in sorted(groups)]
+
+    @cached_property
+    def _vectors(self) -> dict[int, Vector]:
+        return dict(zip(map(id, self.demos), vectors([_text(d) for d in self.demos]), strict=True))
+
+    def _ranked(self, group: Sequence[Demo], index: int) -> list[Demo]:
+        if index == 0:
+            centre = _mean([self._vectors[id(d)] for d in group])
+            return sorted(group, key=lambda d: -_cosine(self._vectors[id(d)], centre))
+        if index == 1:
+            return self._spread(group)
+        drawn = list(group)
+        random.Random(f"declm:{index}:{len(group)}").shuffle(drawn)  # noqa: S311
+        return drawn
+
+    def _spread(self, group: Sequence[Demo]) -> list[Demo]:
+        """Farthest-first: each next demo is the least similar to those already taken."""
+        rest = sorted(group, key=lambda d: -len(_text(d)))
+        taken = rest[:1]
+        near = {id(d): _cosine(self._vectors[id(d)], self._vectors[id(taken[0])]) for d in rest[1:]}
+        rest = rest[1:]
+        while rest:
+            best = min(rest, key=lambda d: near[id(d)])
+            rest.remove(best)
+            taken.append(best)
+            for d in rest:
+                near[id(d)] = max(near[id(d)], _cosine(self._vectors[id(d)], self._vectors[id(best)]))
+        return taken
+
+
+def vectors(texts: Sequence[str]) -> list[Vector]:
+    """TF-IDF vectors of unit length, one per text, same order."""
+    bags = [Counter(w.lower() for w in _WORD.findall(text)) for text in texts]
+    seen = Counter(word for bag in bags for word in bag)
+    found = list[Vector]()
+    for bag in bags:
+        raw = {w: (1 + math.log(n)) * math.log((1 + len(bags)) / seen[w]) for w, n in bag.items()}
+        norm = math.sqrt(sum(v * v for v in raw.values())) or 1.0
+        found.append({w: v / norm for w, v in raw.items()})
+    return found
+
+
+def _text(demo: Demo) -> str:
+    return " ".join(value if isinstance(value, str) else canonical(value) for value in demo.inputs.values())
+
+
+def _mean(group: Sequence[Vector]) -> Vector:
+    total: Counter[str] = Counter()
+    for vector in group:
+        for word, value in vector.items():
+            total[word] += value  # type: ignore[assignment]  # Counter is typed for ints, and adds floats
+    return total
+
+
+def _cosine(a: Vector, b: Vector) -> float:
+    if len(a) > len(b):
+        a, b = b, a
+    return sum(value * b.get(word, 0.0) for word, value in a.items())

@@ -1,0 +1,85 @@
+"""The search space: named integer choices, and the pure function from choices to a program state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from declm.optimizers.pools import Pool
+from declm.state import PredictorState, ProgramState
+
+COUNTS = (0, 2, 4, 8, 16, 24, 32)
+"""Demo counts that are tried; the largest that fits the context window is tried first."""
+
+SUBSETS = 8
+"""Subsets tried per count: typical, diverse, and random draws."""
+
+Choices = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What may change in one predictor: instruction texts (the first is the present one) and demos."""
+
+    path: str
+    instructions: tuple[str | None, ...]
+    pool: Pool
+    counts: tuple[int, ...]
+
+    def sizes(self) -> dict[str, int]:
+        """Number of values of each choice, by name; choices with one value are left out."""
+        sizes = {f"{self.path}:instructions": len(self.instructions), f"{self.path}:demos": len(self.counts)}
+        if len(self.counts) > 1:
+            sizes[f"{self.path}:subset"] = SUBSETS
+        return {name: size for name, size in sizes.items() if size > 1}
+
+    def state(self, base: PredictorState, choices: Choices) -> PredictorState:
+        """The predictor state that these choices stand for."""
+        count = self.counts[choices.get(f"{self.path}:demos", 0)]
+        demos = self.pool.subset(count, choices.get(f"{self.path}:subset", 0)) if count else base.demos
+        text = self.instructions[choices.get(f"{self.path}:instructions", 0)]
+        return base.model_copy(update={"demos": demos, "instructions": text})
+
+
+@dataclass(frozen=True)
+class Space:
+    """All slots of a program over its present state."""
+
+    base: ProgramState
+    slots: tuple[Slot, ...]
+
+    def sizes(self) -> dict[str, int]:
+        """Number of values of each choice, by name."""
+        return {name: size for slot in self.slots for name, size in slot.sizes().items()}
+
+    def count(self) -> int:
+        """Number of points; different points may stand for the same state."""
+        return prod(self.sizes().values())
+
+    def state(self, choices: Choices) -> ProgramState:
+        """The program state that these choices stand for; missing choices mean the present state."""
+        state = self.base
+        for slot in self.slots:
+            state = state.with_predictor(slot.path, slot.state(self.base.predictors[slot.path], choices))
+        return state
+
+    def openings(self) -> list[dict[str, int]]:
+        """Points worth a trial before anything is known: typical balanced demos, many and half as many."""
+        points = list[dict[str, int]]()
+        for back in (1, 2):
+            point = {f"{s.path}:demos": max(len(s.counts) - back, 0) for s in self.slots if len(s.counts) > 1}
+            point = {**dict.fromkeys(self.sizes(), 0), **point}
+            if point not in points and any(point.values()):
+                points.append(point)
+        return points
+
+
+def demo_counts(pool: Pool, limit: int) -> tuple[int, ...]:
+    """The counts of `COUNTS` that the pool and the limit allow; always has 0."""
+    return tuple(n for n in COUNTS if n <= min(limit, len(pool.demos)))
+
+
+def unique(texts: Sequence[str | None]) -> tuple[str | None, ...]:
+    """Drop repeated instruction texts, keeping order."""
+    return tuple(dict.fromkeys(texts))

@@ -1,0 +1,216 @@
+"""`Predict`: one typed call of an LM; the unit that optimizers tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from pydantic import BaseModel
+from typing_extensions import Self
+
+from declm import lm as lms
+from declm import protocols, settings, trace
+from declm.demo import Demo
+from declm.errors import InputError, UsageError
+from declm.formats import choose
+from declm.formats.base import Prompt
+from declm.messages import Messages
+from declm.module import Module
+from declm.predictors.flow import Answer, adrive, drive, flow
+from declm.shorthand import define
+from declm.specs import Spec, spec
+from declm.state import PredictorState, Stateful
+from declm.templates import Templates
+
+P = ParamSpec("P")
+S = TypeVar("S")
+
+_KEPT_PROMPTS = 64
+"""Rendered prefixes kept per predictor: more than the candidates that a search has in flight."""
+
+
+class Predict(Stateful, Module, Generic[P, S]):
+    """A typed call: the signature's inputs as keywords in, a validated instance out.
+
+    Args:
+        signature: a `Signature` class, or shorthand such as `"question -> answer: int"`.
+        format: `"auto"`, `"native"`, `"json"` or `"chat"`; None takes the format in force.
+        lm: LM or model name of this predictor alone.
+        template: own Jinja text: a text replaces the user message, a mapping replaces the parts
+            it names (`system`, `user`, `assistant`, `reask`), a folder shadows declm's templates.
+        retries: how often an unacceptable reply is re-asked with the exact error.
+
+    Raises:
+        UsageError: the signature has no outputs, or `retries` is negative.
+        TemplateError: a template uses a variable or field that does not exist.
+
+    Example:
+        >>> from declm.testing import ScriptedLM
+        >>> predict = Predict("question -> answer: int", lm=ScriptedLM(['{"answer": 42}']))
+        >>> predict(question="six times seven").answer
+        42
+    """
+
+    @overload
+    def __init__(
+        self: Predict[..., Any],
+        signature: str,
+        *,
+        format: str | None = None,
+        lm: protocols.LM | str | None = None,
+        template: str | Mapping[str, str] | Path | None = None,
+        retries: int = 2,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        signature: Callable[P, S],
+        *,
+        format: str | None = None,
+        lm: protocols.LM | str | None = None,
+        template: str | Mapping[str, str] | Path | None = None,
+        retries: int = 2,
+    ) -> None: ...
+    def __init__(
+        self,
+        signature: Any,
+        *,
+        format: str | None = None,
+        lm: protocols.LM | str | None = None,
+        template: str | Mapping[str, str] | Path | None = None,
+        retries: int = 2,
+    ) -> None:
+        if retries < 0:
+            raise UsageError(f"retries={retries} must be 0 or more")
+        cls = define(signature) if isinstance(signature, str) else signature
+        self._spec: Spec[Any] = spec(cls)
+        if not self._spec.outputs:
+            raise UsageError(f"{self._spec.name} has no outputs; declare one with `name: type = dm.Output(...)`")
+        self._state = PredictorState()
+        self._format = format
+        self._lm = lms.resolve(lm) if lm is not None else None
+        self._template = template
+        self._retries = retries
+        self._prompts: dict[tuple[Any, ...], Prompt] = {}
+        if template is not None:
+            self._check_template()
+
+    def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> S:
+        """Predict; the same as calling the predictor."""
+        return cast(S, self._invoke(args, kwargs))
+
+    @property
+    def spec(self) -> Spec[Any]:
+        """The signature."""
+        return self._spec
+
+    @property
+    def lm(self) -> protocols.LM:
+        """The LM of this predictor, else the one in force.
+
+        Raises:
+            UsageError: none is set.
+        """
+        if self._lm is not None:
+            return self._lm
+        chosen = settings.current().lm
+        if chosen is None:
+            raise UsageError(
+                "no LM is set: call dm.configure(lm='openai/gpt-5-mini'), or dm.configure(lm='local/smollm2') "
+                "for the embedded model, or pass lm= to the predictor"
+            )
+        return lms.resolve(chosen)
+
+    def render(self, *args: P.args, **kwargs: P.kwargs) -> Messages:
+        """The exact messages that a call with these inputs would send; nothing is sent."""
+        prompt, format = self._prompt(self.lm)
+        inputs, _ = self._spec.dump(self._row(args, kwargs))
+        return Messages(format.render(prompt, inputs).messages)
+
+    def with_demos(self, rows: Sequence[BaseModel | Demo]) -> Self:
+        """A copy that shows these worked examples (rows with at least one output set)."""
+        demos = tuple(row if isinstance(row, Demo) else self._demo(row) for row in rows)
+        return self.with_predictor_state(self._state.model_copy(update={"demos": demos}))
+
+    def with_instructions(self, text: str) -> Self:
+        """A copy with other instructions."""
+        return self.with_predictor_state(self._state.model_copy(update={"instructions": text}))
+
+    def __repr__(self) -> str:
+        inputs, outputs = ", ".join(self._spec.inputs), ", ".join(self._spec.outputs)
+        return f"{type(self).__name__}({self._spec.name}: {inputs} -> {outputs})"
+
+    def _reasoning_key(self) -> str | None:
+        """Name of an extra text that the LM writes before the outputs; None for none."""
+        return None
+
+    def _demo(self, row: BaseModel) -> Demo:
+        inputs, outputs = self._spec.dump(row)
+        if not outputs:
+            raise UsageError(f"a demo needs an output, and this row has none: {row!r}")
+        return Demo(inputs=inputs, outputs=outputs, row=self._spec.hash(row))
+
+    def _row(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if args:
+            raise InputError(f"{self._spec.name} takes its inputs by keyword: {', '.join(self._spec.inputs)}")
+        return self._spec.request(kwargs)
+
+    def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with trace.step(self, is_predictor=True) as call:
+            row, lm = self._row(args, kwargs), self.lm
+            self._note_inputs(call, row)
+            prompt, format = self._prompt(lm)
+            answer = drive(flow(prompt, format, row, self._retries), lm, call)
+            return self._note_answer(call, answer)
+
+    async def _ainvoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with trace.step(self, is_predictor=True) as call:
+            row, lm = self._row(args, kwargs), self.lm
+            self._note_inputs(call, row)
+            prompt, format = self._prompt(lm)
+            answer = await adrive(flow(prompt, format, row, self._retries), lm, call)
+            return self._note_answer(call, answer)
+
+    def _prompt(self, lm: protocols.LM) -> tuple[Prompt, protocols.Format]:
+        """The signature at the present state, with its rendered prefix, made once per state."""
+        now, state = settings.current(), self.predictor_state
+        format = choose(state.format or self._format or now.format, lm.capabilities)
+        key = (state.hash, format.name, now.templates, lm.capabilities)
+        prompt = self._prompts.get(key)
+        if prompt is None:
+            prompt = Prompt(
+                spec=self._spec,
+                state=state,
+                templates=self._templates(state, now.templates),
+                capabilities=lm.capabilities,
+                reasoning=self._reasoning_key(),
+            )
+            if len(self._prompts) >= _KEPT_PROMPTS:
+                self._prompts.clear()
+            self._prompts[key] = prompt
+        return prompt, format
+
+    def _templates(self, state: PredictorState, folders: tuple[Path, ...]) -> Templates:
+        own = self._template
+        texts = {"user": own} if isinstance(own, str) else dict(own) if isinstance(own, Mapping) else {}
+        if isinstance(own, Path):
+            folders = (own, *folders)
+        return Templates(folders=folders, overrides={**texts, **state.templates}, owner=self._spec.name)
+
+    def _note_inputs(self, call: trace.Call | None, row: BaseModel) -> None:
+        if call is not None:
+            call.inputs = self._masked(self._spec.dump(row)[0])
+
+    def _note_answer(self, call: trace.Call | None, answer: Answer) -> Any:
+        if call is not None:
+            call.outputs = self._masked(self._spec.dump(answer.row)[1])
+            call.reasoning = answer.reasoning
+        return self._result(answer.row)
+
+    def _result(self, row: BaseModel) -> Any:
+        return row
+
+    def _masked(self, values: dict[str, Any]) -> dict[str, Any]:
+        hidden = self._spec.sensitive
+        return {k: "***" if k in hidden else v for k, v in values.items()} if hidden else values

@@ -1,0 +1,180 @@
+"""`configure`, `context` and what is in force: an argument beats `context`, which beats `configure`."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from declm.errors import UsageError
+from declm.protocols import LM
+from declm.usage import Budget, Meter, Usage
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is in force at one place; None means not set.
+
+    Args:
+        lm: the LM of predictors that have none of their own, as object or name.
+        cache: False for no reply cache, a path for another file.
+        format: default format by name.
+        meters: what the budgets in force have spent.
+        templates: folders searched for templates before declm's own.
+        sample: index of the sample that is drawn of each prompt; see `sampling`.
+    """
+
+    lm: LM | str | None = None
+    cache: bool | Path | None = None
+    format: str | None = None
+    meters: tuple[Meter, ...] = ()
+    templates: tuple[Path, ...] = ()
+    sample: int = 0
+
+
+# One slot for the whole process, visible in every thread and task; replaced as a whole, never mutated.
+_process: list[Settings] = [Settings()]
+_scoped: contextvars.ContextVar[Settings | None] = contextvars.ContextVar("declm_settings", default=None)
+
+
+def current() -> Settings:
+    """The settings in force here."""
+    return _scoped.get() or _process[0]
+
+
+def configure(
+    *,
+    lm: LM | str | None = None,
+    cache: bool | str | Path | None = None,
+    format: str | None = None,
+    budget: Budget | None = None,
+    templates: str | Path | Sequence[str | Path] | None = None,
+) -> None:
+    """Set defaults for the whole process; what is not given stays as it is.
+
+    Args:
+        lm: `dm.LM(...)` or a name such as `"openai/gpt-5-mini"` or `"local/smollm2"`.
+        cache: False turns the reply cache off; a path puts it elsewhere.
+        format: `"auto"`, `"native"`, `"json"` or `"chat"`.
+        budget: hard limits for all calls from now on.
+        templates: one or several folders that shadow declm's templates.
+    """
+    _process[0] = _changed(_process[0], lm, cache, format, budget, templates)
+
+
+@contextmanager
+def context(
+    *,
+    lm: LM | str | None = None,
+    cache: bool | str | Path | None = None,
+    format: str | None = None,
+    budget: Budget | None = None,
+    templates: str | Path | Sequence[str | Path] | None = None,
+) -> Iterator[None]:
+    """The same as `configure`, inside a `with` block and for this thread or task only.
+
+    A budget adds to those already in force: the first limit that is reached stops the calls.
+    """
+    token = _scoped.set(_changed(current(), lm, cache, format, budget, templates))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
+
+
+@contextmanager
+def metered(meter: Meter) -> Iterator[Meter]:
+    """Count every call inside the block against `meter`."""
+    now = current()
+    token = _scoped.set(replace(now, meters=(*now.meters, meter)))
+    try:
+        yield meter
+    finally:
+        _scoped.reset(token)
+
+
+@contextmanager
+def sampling(index: int) -> Iterator[None]:
+    """Draw another sample: the index enters cache and ledger keys and is never sent."""
+    token = _scoped.set(replace(current(), sample=index))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
+
+
+@dataclass(slots=True)
+class Bill:
+    """Where the sender of one attempt writes what the attempt used."""
+
+    usage: Usage = field(default_factory=Usage)
+
+
+@contextmanager
+def charged() -> Iterator[Bill]:
+    """Charge one attempt to every budget in force; an LM wraps each send in this.
+
+    Raises:
+        BudgetExceeded: a budget leaves no room; nothing has been sent.
+    """
+    bill, taken = Bill(), list[Meter]()
+    try:
+        for meter in current().meters:
+            meter.reserve()
+            taken.append(meter)
+        yield bill
+    finally:
+        for meter in taken:
+            meter.settle(bill.usage)
+
+
+def carry(function: Callable[P, R]) -> Callable[P, R]:
+    """Bind a function to the settings in force here, for use in a thread of your own.
+
+    Example:
+        >>> import threading
+        >>> threading.Thread(target=carry(print), args=("inherits settings",)).start()
+        inherits settings
+    """
+    snapshot = contextvars.copy_context()
+
+    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A context can be entered once at a time; a copy lets many threads share one snapshot.
+        return snapshot.copy().run(function, *args, **kwargs)
+
+    return carried
+
+
+def _changed(
+    base: Settings,
+    lm: LM | str | None,
+    cache: bool | str | Path | None,
+    format: str | None,
+    budget: Budget | None,
+    templates: str | Path | Sequence[str | Path] | None,
+) -> Settings:
+    changes: dict[str, Any] = {}
+    if lm is not None:
+        if not isinstance(lm, (str, LM)):
+            raise UsageError(f"lm={lm!r} is neither a model name nor an LM; try lm=dm.LM('provider/model')")
+        changes["lm"] = lm
+    if cache is not None:
+        changes["cache"] = cache if isinstance(cache, bool) else Path(cache)
+    if format is not None:
+        changes["format"] = format
+    if budget is not None:
+        changes["meters"] = (*base.meters, Meter(budget))
+    if templates is not None:
+        given = [templates] if isinstance(templates, (str, Path)) else templates
+        folders = tuple(Path(folder) for folder in given)
+        for folder in folders:
+            if not folder.is_dir():
+                raise UsageError(f"templates={str(folder)!r} is no folder")
+        changes["templates"] = (*folders, *base.templates)
+    return replace(base, **changes)

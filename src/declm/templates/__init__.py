@@ -1,0 +1,181 @@
+"""Prompt templates: where they are found, loaded, checked and compiled.
+
+Every word that is sent to a model stands in a Jinja file `<format>/<part>.jinja`. For one part the
+first of these wins: the text that a predictor or its state gives, the user's folders in order,
+declm's own.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+
+from declm.errors import TemplateError
+from declm.templates.check import Names, check
+from declm.templates.environment import Environment, limited
+from declm.text import digest
+
+__all__ = ["Names", "Part", "Templates", "own_folder"]
+
+SOURCE_LIMIT = 256_000
+"""Characters of one template file."""
+
+# What a template can raise while it runs; the data it gets is plain, so nothing else can.
+_FAILURES = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One compiled part of a prompt; `name` is its file, or says which predictor gave its text."""
+
+    name: str
+    template: jinja2.Template
+
+    def render(self, context: Mapping[str, Any]) -> str:
+        """Write the part; `context` holds plain data, which is never rendered again.
+
+        Raises:
+            TemplateError: it failed or passed its limits.
+        """
+        try:
+            with limited():
+                return self.template.render(context)
+        except _FAILURES as error:
+            raise _failure(self.name, error) from error
+
+
+@dataclass(frozen=True)
+class Templates:
+    """The templates in force for one predictor.
+
+    Args:
+        folders: searched in order before declm's own; laid out like it (`json/user.jinja`).
+        overrides: Jinja text by part (`system`, `user`, `assistant`, `reask`), before all folders.
+        owner: the predictor's name, for messages.
+    """
+
+    folders: tuple[Path, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict[str, str])
+    owner: str = ""
+
+    def part(self, format: str, part: str, names: Names) -> Part:
+        """Load, check and compile one part of a format's prompt.
+
+        Raises:
+            TemplateError: there is no such template, its syntax is wrong, or it uses a variable or
+                field that does not exist.
+        """
+        environment = _environment(self.folders)
+        name, text = self._source(format, part)
+        try:
+            _check(environment, text, name, names)
+            return Part(name, _compiled(environment, text, name))
+        except jinja2.TemplateError as error:
+            raise _failure(name, error) from error
+
+    def hash(self, format: str) -> str:
+        """Content hash of everything that a format's prompt may be made of."""
+        found = {part: self._source(format, part)[1] for part in ("system", "user", "assistant", "reask")}
+        return digest([found, self._read("_macros.jinja")[1]])
+
+    def _source(self, format: str, part: str) -> tuple[str, str]:
+        """A part's name for messages, and its text."""
+        if part in self.overrides:
+            return f"<template of predictor {self.owner or '?'}, part {part}>", self.overrides[part]
+        return self._read(f"{format}/{part}.jinja")
+
+    def _read(self, path: str) -> tuple[str, str]:
+        loader = _environment(self.folders).loader
+        assert loader is not None
+        try:
+            text, filename, _ = loader.get_source(_environment(self.folders), path)
+        except jinja2.TemplateNotFound as error:
+            raise TemplateError(f"there is no template {path!r} in {self._places}", name=path) from error
+        except (OSError, UnicodeError) as error:
+            raise TemplateError(f"the template {path!r} can't be read: {error}", name=path) from error
+        return filename or path, text
+
+    @cached_property
+    def _places(self) -> str:
+        return ", ".join(str(folder) for folder in (*self.folders, own_folder()))
+
+
+@lru_cache(maxsize=1)
+def own_folder() -> Path:
+    """The folder of declm's templates: in the installed package, or beside our `pyproject.toml`.
+
+    Raises:
+        TemplateError: neither is there; the installation is broken.
+    """
+    package = Path(__file__).resolve().parents[1]
+    shipped, checkout = package / "_templates", package.parents[1]
+    if shipped.is_dir():
+        return shipped
+    if package.parent.name == "src" and (checkout / "pyproject.toml").is_file() and (checkout / "templates").is_dir():
+        return checkout / "templates"
+    raise TemplateError(f"declm's templates are missing from {shipped}: install declm again", name=str(shipped))
+
+
+class _Loader(jinja2.FileSystemLoader):
+    """Reads the files of the search path, below a size limit."""
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Any]:
+        text, filename, fresh = super().get_source(environment, template)
+        _check_size(text, filename)
+        return text, filename, fresh
+
+
+def _check_size(text: str, name: str) -> None:
+    if len(text) > SOURCE_LIMIT:
+        raise TemplateError(f"{name} has {len(text):,} characters; the limit is {SOURCE_LIMIT:,}", name=name)
+
+
+@lru_cache(maxsize=1)
+def _base() -> Environment:
+    return Environment()
+
+
+@lru_cache(maxsize=64)
+def _environment(folders: tuple[Path, ...]) -> jinja2.Environment:
+    """An environment over one search path; Jinja itself notices when a file in it has changed."""
+    return _base().overlay(loader=_Loader([*folders, own_folder()]))
+
+
+# Compiling takes about 2 ms, and a search makes hundreds of prompts from the same few texts.
+@lru_cache(maxsize=512)
+def _tree(environment: jinja2.Environment, text: str, name: str) -> nodes.Template:
+    _check_size(text, name)
+    return environment.parse(text, name, name)
+
+
+@lru_cache(maxsize=512)
+def _compiled(environment: jinja2.Environment, text: str, name: str) -> jinja2.Template:
+    code = environment.compile(text, name, name)
+    return environment.template_class.from_code(environment, code, environment.make_globals(None))
+
+
+@lru_cache(maxsize=2048)
+def _check(environment: jinja2.Environment, text: str, name: str, names: Names) -> None:
+    check(_tree(environment, text, name), name, names)
+
+
+def _failure(name: str, error: BaseException) -> TemplateError:
+    """Say where and why a template failed."""
+    where, line = name, None
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        where, line = error.filename or error.name or name, error.lineno
+    elif isinstance(error, jinja2.TemplateNotFound):
+        return TemplateError(f"{name}: there is no template {error.name!r} to import", name=name)
+    else:
+        # Jinja rewrites tracebacks so that the frames of compiled code show the template's lines.
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
+        line = frames[-1].lineno if frames else None
+    place = f"{where}, line {line}" if line else where
+    return TemplateError(f"{place}: {error}", name=where, line=line)

@@ -1,0 +1,5 @@
+"""Doubles for tests of programs."""
+
+from declm.testing.doubles import FunctionLM, ScriptedLM
+
+__all__ = ["FunctionLM", "ScriptedLM"]

@@ -1,0 +1,107 @@
+"""The trace: a tree of calls by stable predictor path, kept only where somebody asked for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from declm.messages import Request, Response
+from declm.usage import Usage
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a module or predictor, with the calls made inside it.
+
+    `inputs` and `outputs` are JSON values by key for predictors (sensitive fields masked); for
+    modules they are empty. `exchanges` holds the requests and responses of a predictor's call, in
+    order, re-asks included.
+    """
+
+    path: str
+    name: str
+    inputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    reasoning: str | None = None
+    error: BaseException | None = None
+    seconds: float = 0.0
+    exchanges: list[tuple[Request, Response]] = field(default_factory=list[tuple[Request, Response]])
+    children: list[Call] = field(default_factory=list["Call"])
+    is_predictor: bool = False
+
+    @property
+    def usage(self) -> Usage:
+        """What this call and the calls inside it used."""
+        own = sum((response.usage for _, response in self.exchanges), Usage())
+        return sum((child.usage for child in self.children), own)
+
+    def walk(self) -> Iterator[Call]:
+        """This call and all calls inside it, in order of their start."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def predictor_calls(self) -> list[Call]:
+        """The calls of predictors inside, in order of their start."""
+        return [call for call in self.walk() if call.is_predictor]
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines(0))
+
+    def _lines(self, depth: int) -> Iterator[str]:
+        outcome = f"{type(self.error).__name__}" if self.error else ", ".join(f"{k}={v!r}" for k, v in self.outputs.items())
+        yield f"{'  ' * depth}{self.path} ({self.name}, {self.seconds:.2f} s) {outcome}".rstrip()
+        for child in self.children:
+            yield from child._lines(depth + 1)
+
+
+@dataclass(slots=True)
+class _Scope:
+    call: Call
+    paths: Mapping[int, str]
+
+
+_open: ContextVar[_Scope | None] = ContextVar("declm_trace", default=None)
+
+
+@contextmanager
+def record(paths: Mapping[int, str]) -> Iterator[Call]:
+    """Keep a trace of what runs inside the block.
+
+    Yields a root whose `children` are the calls made; `paths` maps `id(node)` to dotted path.
+    A trace kept outside the block sees the calls too.
+    """
+    outer, root = _open.get(), Call(path="", name="")
+    token = _open.set(_Scope(root, paths))
+    try:
+        yield root
+    finally:
+        _open.reset(token)
+        if outer is not None:
+            outer.call.children.extend(root.children)
+
+
+@contextmanager
+def step(node: object, *, is_predictor: bool = False) -> Iterator[Call | None]:
+    """Enter one call of `node`; yields None, at almost no cost, where no trace is kept."""
+    scope = _open.get()
+    if scope is None:
+        yield None
+        return
+    name = type(node).__name__
+    call = Call(path=scope.paths.get(id(node), name), name=name, is_predictor=is_predictor)
+    scope.call.children.append(call)
+    token = _open.set(_Scope(call, scope.paths))
+    started = time.perf_counter()
+    try:
+        yield call
+    except BaseException as error:
+        call.error = error
+        raise
+    finally:
+        call.seconds = time.perf_counter() - started
+        _open.reset(token)
