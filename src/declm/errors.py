@@ -20,6 +20,7 @@ DeclmError
 │   ├── ServerError                    the provider answered 5xx
 │   └── TransportError                 the endpoint can't be reached
 ├── ParseError                         the reply can't be read as the signature's outputs
+├── ProgramError                       the user's program raised something else while it ran on a row
 ├── MetricError                        the user's metric raised or returned no score
 ├── TooManyErrors                      an evaluation or a search passed its error limit
 ├── BudgetExceeded                     the next call would pass a `Budget`
@@ -27,6 +28,8 @@ DeclmError
 │   └── SignatureMismatch              it was saved for another signature
 ├── ToolError                          a tool failed
 └── MissingExtra (also an ImportError) an optional dependency is not installed
+
+Outside the tree: Interrupted (a KeyboardInterrupt), the user stopped an evaluation or a search.
 """
 
 from __future__ import annotations
@@ -37,10 +40,14 @@ from declm.text import clip, redact
 
 
 class DeclmError(Exception):
-    """Root of the tree; `message` is the text, with secrets redacted."""
+    """Root of the tree; `message` is the text, with secrets redacted.
+
+    `report` holds the finished rows if the error has stopped an evaluation, else it is None.
+    """
 
     def __init__(self, message: str) -> None:
         self.message = redact(message)
+        self.report: Any = None
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -180,6 +187,18 @@ class ParseError(DeclmError):
         self.text = redact(text)
 
 
+class ProgramError(DeclmError):
+    """The user's program raised an exception that is no `DeclmError`; chained from it.
+
+    `kind` names the exception's type and `traceback` is its text, which survive saving.
+    """
+
+    def __init__(self, message: str, *, kind: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.traceback = redact(traceback)
+
+
 class MetricError(DeclmError):
     """The metric raised, or returned something that is no score; `row` is the row's index."""
 
@@ -189,7 +208,7 @@ class MetricError(DeclmError):
 
 
 class TooManyErrors(DeclmError):
-    """An evaluation stopped at its error limit or by the user; `report` holds every finished row."""
+    """An evaluation or a search stopped at its error limit; `report` holds every finished row."""
 
     def __init__(self, message: str, *, report: Any = None) -> None:
         super().__init__(message)
@@ -227,3 +246,15 @@ class MissingExtra(DeclmError, ImportError):
         super().__init__(f"this needs the package {package!r}: run  pip install 'declm[{extra}]'")
         self.extra = extra
         self.package = package
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped an evaluation or a search (Ctrl-C); `report` holds every finished row.
+
+    Like every KeyboardInterrupt it passes through `except Exception`.
+    """
+
+    def __init__(self, message: str = "", *, report: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.report = report

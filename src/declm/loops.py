@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,10 +22,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    return _in_thread(coroutine)
+    return run_apart(coroutine)
 
 
-def _in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0) -> T:
+    """Run to the end in a loop in a thread of its own, while this thread waits.
+
+    Ctrl-C cancels the coroutine and is raised here at once if it ends, else after `patience_s`
+    seconds, whatever blocks inside; the thread then lingers without holding up the exit.
+    """
     results: list[T] = []
     errors: list[BaseException] = []
     ready = threading.Event()
@@ -50,9 +56,10 @@ def _in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
             thread.join(0.1)  # a plain join would not see Ctrl-C on every platform
     except BaseException:
         ready.wait(1.0)
-        for loop, task in cell:
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join(1.0)
+        with suppress(RuntimeError):  # the loop has just closed: there is nothing left to cancel
+            for loop, task in cell:
+                loop.call_soon_threadsafe(task.cancel)
+        thread.join(patience_s)
         raise
     if errors:
         raise errors[0]

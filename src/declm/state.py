@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import Self
 
 from declm.demo import Demo
 from declm.errors import UsageError
@@ -27,14 +28,24 @@ SELF = "self"
 """Path of a predictor that is a whole program by itself."""
 
 
-class PredictorState(BaseModel):
+class _Hashed(BaseModel):
+    """Frozen data that remembers its content hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other fields; the remembered hash is not copied along."""
+        made = super().model_copy(update=update, deep=deep)
+        made.__dict__.pop("hash", None)
+        return made
+
+
+class PredictorState(_Hashed):
     """What one predictor says besides its signature; None and empty mean the signature's own.
 
     `descriptions` rewords fields by key; `options` are LM options such as `temperature`;
     `templates` overrides template parts (`system`, `user`, ...) by text.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     instructions: str | None = None
     descriptions: dict[str, str] = Field(default_factory=dict[str, str])
@@ -62,10 +73,8 @@ class PredictorState(BaseModel):
         return found
 
 
-class ProgramState(BaseModel):
+class ProgramState(_Hashed):
     """The states of all predictors of a program, by dotted path."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     predictors: dict[str, PredictorState]
 
@@ -103,6 +112,11 @@ class Stateful(Node):
     def spec(self) -> Spec[Any]:
         """The signature of the predictor."""
         raise NotImplementedError
+
+    @property
+    def reasoning_key(self) -> str | None:
+        """Name in prompts and demos of a text that the LM writes before the outputs; None for none."""
+        return None
 
     @property
     def predictor_state(self) -> PredictorState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -36,6 +36,7 @@ class Problem(Generic[M]):
     metric: Callable[..., Any]
     budget: Budget
     teacher: Module
+    teacher_lm: protocols.LM | None = None
     proposer: protocols.LM | None = None
     seed: int = 0
     accept: Accept = "significant"
@@ -43,6 +44,9 @@ class Problem(Generic[M]):
     concurrency: int | None = None
     name: str | None = None
     progress: bool | None = None
+
+
+Fate = Literal["baseline", "finished", "raced out", "repeated", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,7 @@ class Trial:
     state: ProgramState
     score: float
     rows: int
-    fate: Literal["baseline", "finished", "raced out", "repeated", "stopped"]
-    usage: Usage = field(default_factory=Usage)
+    fate: Fate
 
 
 @dataclass(frozen=True)

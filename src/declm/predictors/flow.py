@@ -47,9 +47,7 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
         ContentFiltered: the provider withheld a reply.
     """
     inputs, _ = prompt.spec.dump(row)
-    request = format.render(prompt, inputs)
-    options = {**prompt.state.options, **request.options}
-    first = request = replace(request, options=options, sample=settings.current().sample)
+    first = request = replace(format.render(prompt, inputs), sample=settings.current().sample)
     for left in reversed(range(retries + 1)):
         response = yield request
         _check(response)
@@ -60,9 +58,7 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
         except ParseError as error:
             if not left:
                 raise ParseError(error.reason, text=response.text) from error
-            request = replace(
-                format.reask(prompt, request, response, error.reason), options=options, sample=first.sample
-            )
+            request = format.reask(prompt, request, response, error.reason)
             continue
         return Answer(done, outputs, reasoning or response.reasoning, first, response)
     raise AssertionError("unreachable: the last attempt returns or raises")

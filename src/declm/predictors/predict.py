@@ -15,7 +15,7 @@ from declm.demo import Demo
 from declm.errors import InputError, UsageError
 from declm.formats import choose
 from declm.formats.base import Prompt
-from declm.messages import Messages
+from declm.messages import Capabilities, Messages
 from declm.module import Module
 from declm.predictors.flow import Answer, adrive, drive, flow
 from declm.shorthand import define
@@ -93,8 +93,10 @@ class Predict(Stateful, Module, Generic[P, S]):
         self._template = template
         self._retries = retries
         self._prompts: dict[tuple[Any, ...], Prompt] = {}
+        first = choose(format, Capabilities())  # a misspelled format fails here, not at the first call
         if template is not None:
-            self._check_template()
+            own = Prompt(self._spec, templates=self._templates(self._state, ()), reasoning=self.reasoning_key)
+            own.check(first.name)
 
     def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> S:
         """Predict; the same as calling the predictor."""
@@ -141,10 +143,6 @@ class Predict(Stateful, Module, Generic[P, S]):
         inputs, outputs = ", ".join(self._spec.inputs), ", ".join(self._spec.outputs)
         return f"{type(self).__name__}({self._spec.name}: {inputs} -> {outputs})"
 
-    def _reasoning_key(self) -> str | None:
-        """Name of an extra text that the LM writes before the outputs; None for none."""
-        return None
-
     def _demo(self, row: BaseModel) -> Demo:
         inputs, outputs = self._spec.dump(row)
         if not outputs:
@@ -184,7 +182,7 @@ class Predict(Stateful, Module, Generic[P, S]):
                 state=state,
                 templates=self._templates(state, now.templates),
                 capabilities=lm.capabilities,
-                reasoning=self._reasoning_key(),
+                reasoning=self.reasoning_key,
             )
             if len(self._prompts) >= _KEPT_PROMPTS:
                 self._prompts.clear()

@@ -30,7 +30,9 @@ class ChainOfThought(Predict[P, S]):
         (42, '6 * 7 is 42')
     """
 
-    def _reasoning_key(self) -> str | None:
+    @property
+    def reasoning_key(self) -> str | None:
+        """`reasoning`, or another name where the signature has a field of that name."""
         taken = self._spec.inputs.keys() | self._spec.outputs.keys()
         free = (name for name in _NAMES if name not in taken)
         return next(free, "_".join(_NAMES))

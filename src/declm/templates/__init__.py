@@ -19,7 +19,7 @@ from jinja2 import nodes
 
 from declm.errors import TemplateError
 from declm.templates.check import Names, check
-from declm.templates.environment import Environment, limited
+from declm.templates.environment import Environment, render
 from declm.text import digest
 
 __all__ = ["Names", "Part", "Templates", "own_folder"]
@@ -45,8 +45,7 @@ class Part:
             TemplateError: it failed or passed its limits.
         """
         try:
-            with limited():
-                return self.template.render(context)
+            return render(self.template, context).strip("\n")
         except _FAILURES as error:
             raise _failure(self.name, error) from error
 
@@ -72,7 +71,7 @@ class Templates:
             TemplateError: there is no such template, its syntax is wrong, or it uses a variable or
                 field that does not exist.
         """
-        environment = _environment(self.folders)
+        environment = _environment(self._search)
         name, text = self._source(format, part)
         try:
             _check(environment, text, name, names)
@@ -85,6 +84,26 @@ class Templates:
         found = {part: self._source(format, part)[1] for part in ("system", "user", "assistant", "reask")}
         return digest([found, self._read("_macros.jinja")[1]])
 
+    def source(self, path: str) -> str:
+        """The text of any template file, as it is.
+
+        Raises:
+            TemplateError: there is none of that name.
+        """
+        return self._read(path)[1]
+
+    def text(self, path: str, context: Mapping[str, Any]) -> str:
+        """Render any template file that belongs to no signature, such as `propose/example.jinja`.
+
+        Raises:
+            TemplateError: there is none of that name, or it fails.
+        """
+        name, text = self._read(path)
+        try:
+            return Part(name, _compiled(_environment(self.folders), text, name)).render(context)
+        except jinja2.TemplateError as error:
+            raise _failure(name, error) from error
+
     def _source(self, format: str, part: str) -> tuple[str, str]:
         """A part's name for messages, and its text."""
         if part in self.overrides:
@@ -92,19 +111,19 @@ class Templates:
         return self._read(f"{format}/{part}.jinja")
 
     def _read(self, path: str) -> tuple[str, str]:
-        loader = _environment(self.folders).loader
-        assert loader is not None
         try:
-            text, filename, _ = loader.get_source(_environment(self.folders), path)
+            text, filename, _ = _Loader(self._search).get_source(_environment(self._search), path)
         except jinja2.TemplateNotFound as error:
-            raise TemplateError(f"there is no template {path!r} in {self._places}", name=path) from error
+            places = ", ".join(map(str, self._search))
+            raise TemplateError(f"there is no template {path!r} in {places}", name=path) from error
         except (OSError, UnicodeError) as error:
             raise TemplateError(f"the template {path!r} can't be read: {error}", name=path) from error
         return filename or path, text
 
     @cached_property
-    def _places(self) -> str:
-        return ", ".join(str(folder) for folder in (*self.folders, own_folder()))
+    def _search(self) -> tuple[Path, ...]:
+        # absolute: a later change of the working directory must not change what is found
+        return (*(folder.absolute() for folder in self.folders), own_folder())
 
 
 @lru_cache(maxsize=1)
@@ -143,9 +162,9 @@ def _base() -> Environment:
 
 
 @lru_cache(maxsize=64)
-def _environment(folders: tuple[Path, ...]) -> jinja2.Environment:
-    """An environment over one search path; Jinja itself notices when a file in it has changed."""
-    return _base().overlay(loader=_Loader([*folders, own_folder()]))
+def _environment(search: tuple[Path, ...]) -> jinja2.Environment:
+    """An environment over one search path; Jinja itself notices when an imported file has changed."""
+    return _base().overlay(loader=_Loader(search))
 
 
 # Compiling takes about 2 ms, and a search makes hundreds of prompts from the same few texts.
@@ -163,7 +182,11 @@ def _compiled(environment: jinja2.Environment, text: str, name: str) -> jinja2.T
 
 @lru_cache(maxsize=2048)
 def _check(environment: jinja2.Environment, text: str, name: str, names: Names) -> None:
-    check(_tree(environment, text, name), name, names)
+    tree = _tree(environment, text, name)
+    check(tree, name, names)
+    for node in tree.find_all((nodes.Import, nodes.FromImport)):
+        if isinstance(node.template, nodes.Const):  # type: ignore[attr-defined]  # both kinds name a template
+            environment.get_template(node.template.value)  # type: ignore[attr-defined]
 
 
 def _failure(name: str, error: BaseException) -> TemplateError:

@@ -43,14 +43,12 @@ def check(tree: nodes.Template, name: str, names: Names) -> None:
 
 
 def _fields_read(tree: nodes.Template, mapping: str) -> Iterator[tuple[str, int]]:
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        owner = node.node  # type: ignore[attr-defined]  # both kinds have an owner
-        if not isinstance(owner, nodes.Name) or owner.name != mapping:
-            continue
-        if isinstance(node, nodes.Getattr):
-            yield node.attr, node.lineno
-        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
-            yield str(node.arg.value), node.lineno
+    for read in tree.find_all(nodes.Getattr):
+        if isinstance(read.node, nodes.Name) and read.node.name == mapping:
+            yield read.attr, read.lineno
+    for item in tree.find_all(nodes.Getitem):
+        if isinstance(item.node, nodes.Name) and item.node.name == mapping and isinstance(item.arg, nodes.Const):
+            yield str(item.arg.value), item.lineno
 
 
 def _unknown(what: str, word: str, name: str, line: int, names: Names) -> TemplateError:

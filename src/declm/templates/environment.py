@@ -9,15 +9,16 @@ character and every turn of a loop or macro is paid for from a budget per render
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, nodes, pass_context
-from jinja2.filters import FILTERS
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes, pass_context
+from jinja2.environment import TemplateModule
+from jinja2.exceptions import SecurityError
+from jinja2.filters import FILTERS as _JINJA_FILTERS  # pyright: ignore[reportUnknownVariableType]  # partly untyped
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 OUTPUT_LIMIT = 16_000_000
 """Characters that one rendering may write, intermediate texts included."""
@@ -52,19 +53,18 @@ class _Purse:
 _purse: ContextVar[_Purse | None] = ContextVar("declm_template_purse", default=None)
 
 
-@contextmanager
-def limited() -> Iterator[None]:
-    """Give the renderings inside the block one budget together."""
+def render(template: Template, context: Mapping[str, Any]) -> str:
+    """Render within the budget; errors are Jinja's and those of its filters."""
     token = _purse.set(_Purse())
     try:
-        yield
+        return template.render(context)
     finally:
         _purse.reset(token)
 
 
 def _pay(amount: int) -> None:
     purse = _purse.get()
-    if purse is None:
+    if purse is None:  # while Jinja compiles
         return
     purse.left -= amount
     if purse.left < 0:
@@ -80,14 +80,17 @@ class Environment(ImmutableSandboxedEnvironment):
         super().__init__(
             undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
         )
-        self.globals.clear()
-        self.filters = {name: FILTERS[name] for name in _KEPT_FILTERS.split()}
+        self.globals: dict[str, Any] = {}
+        self.filters: dict[str, Callable[..., Any]] = {name: _JINJA_FILTERS[name] for name in _KEPT_FILTERS.split()}
         self.filters |= {"charge": _charge, "indent": _indent, "join": _join, "json": _json, "tojson": _json}
         self.filters |= {"replace": _replace, "round": _round, "string": _string}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Look a name up: a mapping's key, or what loops and imported macros offer."""
-        if isinstance(obj, (LoopContext, Macro)) or type(obj).__name__ == "TemplateModule":
+        if type(obj) is dict and attribute in obj:  # the usual case, and most of the time of a rendering
+            found: Any = obj[attribute]
+            return found
+        if isinstance(obj, (LoopContext, TemplateModule)):
             return super().getattr(obj, attribute)
         return self.getitem(obj, attribute)
 
@@ -95,9 +98,10 @@ class Environment(ImmutableSandboxedEnvironment):
         """Look an index, slice or key up; never an attribute."""
         if isinstance(obj, (Mapping, list, tuple, str)):
             try:
-                return obj[argument]
+                found: Any = obj[argument]
             except (TypeError, LookupError):
-                pass
+                return self.undefined(obj=obj, name=argument)
+            return found
         return self.undefined(obj=obj, name=argument)
 
     def is_safe_callable(self, obj: Any) -> bool:
@@ -152,15 +156,15 @@ def _meter(source: nodes.Template) -> None:
         size = _TURN + sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         price = nodes.Filter(nodes.Const(size), "charge", [], [], None, None)
         body.insert(0, nodes.Output([price]).set_lineno(node.lineno))
-    for node in list(source.find_all(nodes.Concat)):
-        node.nodes[:] = [nodes.Filter(part, "string", [], [], None, None, lineno=part.lineno) for part in node.nodes]
+    for concat in list(source.find_all(nodes.Concat)):
+        concat.nodes[:] = [nodes.Filter(n, "string", [], [], None, None, lineno=n.lineno) for n in concat.nodes]
 
 
 # --- filters; `pass_context` keeps Jinja from running them while it compiles
 
 
 @pass_context
-def _charge(context: Context, amount: int) -> str:
+def _charge(_context: Context, amount: int) -> str:
     _pay(amount)
     return ""
 
@@ -171,7 +175,7 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, Undefined):
         return str(value)  # raises, naming what is undefined
-    if isinstance(value, Macro) or type(value).__name__ == "TemplateModule":
+    if isinstance(value, (Macro, TemplateModule)):
         raise SecurityError("a macro is no text: call it")
     if value is None or isinstance(value, (bool, int, float, Mapping, list, tuple)):
         return _dumped(value)
@@ -187,17 +191,17 @@ def _dumped(value: Any) -> str:
 
 
 @pass_context
-def _finalize(context: Context, value: Any) -> str:
+def _finalize(_context: Context, value: Any) -> str:
     return _text(value)
 
 
 @pass_context
-def _string(context: Context, value: Any) -> str:
+def _string(_context: Context, value: Any) -> str:
     return _text(value)
 
 
 @pass_context
-def _json(context: Context, value: Any) -> str:
+def _json(_context: Context, value: Any) -> str:
     if isinstance(value, Undefined):
         return str(value)  # raises, naming what is undefined
     return _dumped(value)
@@ -213,13 +217,13 @@ def _join(context: Context, values: Iterable[Any], separator: str = "", attribut
 
 
 @pass_context
-def _replace(context: Context, text: str, old: str, new: str) -> str:
+def _replace(_context: Context, text: str, old: str, new: str) -> str:
     _pay(len(text) + text.count(old) * len(new))
     return text.replace(old, new)
 
 
 @pass_context
-def _indent(context: Context, text: str, width: int = 2, first: bool = True) -> str:
+def _indent(_context: Context, text: str, width: int = 2, first: bool = True) -> str:
     """Indent every line, so that no line of a value can pass for one of the prompt's own."""
     lines = text.splitlines(keepends=True)
     _pay(len(text) + len(lines) * min(max(width, 0), OUTPUT_LIMIT))
@@ -228,5 +232,5 @@ def _indent(context: Context, text: str, width: int = 2, first: bool = True) -> 
 
 
 @pass_context
-def _round(context: Context, number: float, digits: int = 0) -> float:
+def _round(_context: Context, number: float, digits: int = 0) -> float:
     return round(number, min(max(digits, 0), 15))

@@ -1,0 +1,152 @@
+"""`declm demo`: the whole story on a small task, offline, told in plain words."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from declm import data
+from declm.evaluation import Report, evaluate
+from declm.fields import Input, Output
+from declm.lm import LM, pull
+from declm.optimizers import Optimized, optimize
+from declm.predictors import Predict
+from declm.settings import context
+from declm.signature import Signature
+from declm.usage import Budget
+
+ROWS = Path(__file__).parent / "tool_library"
+CALLS = 900
+"""Calls that the search may make; about two minutes on two cores."""
+
+Desk = Literal["booking", "repair", "fees", "advice", "donation"]
+Say = Callable[[str], None]
+
+
+class Route(Signature):
+    """Route a message to the desk of the tool library that can answer it."""
+
+    message: str = Input("what a member wrote")
+    desk: Desk = Output("the desk that should answer")
+
+
+def correct(gold: Route, got: Route) -> bool:
+    """The desk is the right one."""
+    return gold.desk == got.desk
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Figures of one run of the demo; scores are accuracies on the test rows."""
+
+    seed: int
+    plain: float
+    plain_interval: tuple[float, float]
+    optimized: float
+    optimized_interval: tuple[float, float]
+    p_value: float
+    accepted: bool
+    demos: int
+    calls: int
+    seconds: float
+
+
+_DECLARED = '''\
+    class Route(dm.Signature):
+        """Route a message to the desk of the tool library that can answer it."""
+
+        message: str = dm.Input("what a member wrote")
+        desk: Literal["booking", "repair", "fees", "advice", "donation"] = dm.Output("the desk that should answer")'''
+
+
+def tell(say: Say, *, seed: int = 0, out: Path = Path("route.json"), cache: bool = True) -> Outcome:
+    """Run the story, telling it line by line; returns its figures.
+
+    Args:
+        say: prints one paragraph.
+        seed: of the search.
+        out: where the optimized program is saved.
+        cache: False asks the model anew even for what an earlier run has asked.
+    """
+    started = time.monotonic()
+    say("declm demo: a typed LM program, declared, measured, optimized and saved. Nothing leaves this machine.\n")
+    say("1. The model is SmolLM2-135M-Instruct: small, fast, and not clever. It runs inside this process.")
+    pull("smollm2")
+    with context(lm=LM("local/smollm2"), cache=cache):
+        say(f"\n2. A signature declares what goes in and what comes out:\n\n{_DECLARED}\n")
+        triage = Predict(Route)
+        train, val, test = (data.read(Route, ROWS / f"{part}.jsonl") for part in ("train", "val", "test"))
+        _one_call(say, triage, test[0].message)
+        say(f"\n4. How good is it? Its answers to {len(test)} labelled messages:")
+        plain = _measure(say, triage, test)
+        best = _search(say, triage, train, val, seed)
+        say(f"\n6. Does that hold on messages that the search has never seen? The same {len(test)} test rows:")
+        tuned = _measure(say, best.program, test)
+        return _finish(say, best, plain, tuned, out, seed, time.monotonic() - started)
+
+
+def _one_call(say: Say, triage: Predict[..., Route], message: str) -> None:
+    say("3. One call. The answer is a Python object, and `desk` can only be one of the five:\n")
+    run = triage.run(message=message)
+    say(f"    triage(message={message!r})\n    -> desk={run.value.desk!r}   ({run.usage.tokens} tokens, {run.trace.seconds:.1f} s)")
+
+
+def _measure(say: Say, program: Predict[..., Route], rows: list[Route]) -> Report[Route, Route]:
+    report = evaluate(program, rows, correct)
+    low, high = report.interval
+    say(f"    {report.score:.0%} right (95 % interval {low:.0%} to {high:.0%})")
+    return report
+
+
+def _search(say: Say, triage: Predict[..., Route], train: list[Route], val: list[Route], seed: int) -> Optimized[Predict[..., Route]]:
+    say(
+        f"\n5. Let declm improve the prompt. It tries instructions and worked examples from {len(train)} training rows,\n"
+        f"   compares candidates on {len(val)} other rows, drops the losers early, and spends at most {CALLS} calls:\n"
+    )
+    best = optimize(triage, train=train, val=val, metric=correct, budget=Budget(calls=CALLS), seed=seed)
+    say(f"\n{best.report}")
+    return best
+
+
+def _finish(
+    say: Say,
+    best: Optimized[Predict[..., Route]],
+    plain: Report[Route, Route],
+    tuned: Report[Route, Route],
+    out: Path,
+    seed: int,
+    seconds: float,
+) -> Outcome:
+    versus = tuned.compare(plain)
+    say(
+        f"\n    plain {plain.score:.0%} -> optimized {tuned.score:.0%}: {versus.difference:+.0%} on the same rows, "
+        f"paired test p = {versus.p_value:.4f}"
+    )
+    best.program.save(out)
+    say(f"\n7. Saved to {out}: plain JSON, no code in it. Loaded again, it answers as before:\n")
+    again = Predict(Route).load(out)
+    message = "the sander you gave me smells burnt and stops after a minute"
+    say(f"    triage(message={message!r})\n    -> desk={again(message=message).desk!r}")
+    say("\nNext: the same with your own rows is examples/own_csv.py; the README tells the rest.")
+    state = best.program.predictor_state
+    return Outcome(
+        seed=seed,
+        plain=plain.score,
+        plain_interval=plain.interval,
+        optimized=tuned.score,
+        optimized_interval=tuned.interval,
+        p_value=versus.p_value,
+        accepted=best.report.accepted,
+        demos=len(state.demos),
+        calls=best.usage.calls + best.usage.cached,
+        seconds=seconds,
+    )
+
+
+def to_json(outcome: Outcome) -> str:
+    """One line of JSON, for collecting several runs."""
+    return json.dumps(asdict(outcome))

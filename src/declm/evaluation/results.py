@@ -1,0 +1,134 @@
+"""`RowResult`: what became of one row, and the rules that decide it."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from declm.errors import (
+    ContentFiltered,
+    DeclmError,
+    LMError,
+    MissingExtra,
+    ParseError,
+    ProgramError,
+    StateError,
+    TemplateError,
+    ToolError,
+    TruncatedOutput,
+    UsageError,
+)
+from declm.text import clip
+from declm.trace import Call
+from declm.usage import Usage
+
+G_co = TypeVar("G_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+Outcome = Literal["scored", "failed", "crashed", "unscored"]
+
+FAILURES = (ParseError, TruncatedOutput, ContentFiltered, ToolError)
+"""The program's own failures: a better prompt may avoid them, so they score 0."""
+
+MISUSE = (UsageError, TemplateError, StateError, MissingExtra)
+"""Faults of the code or the setup; before a row's first LM call they concern every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult(Generic[G_co, R_co]):
+    """One row, run and scored.
+
+    Args:
+        index: position in the data, from 0.
+        row_hash: content hash of the gold row.
+        gold: the row as given.
+        output: what the program returned; None if it failed.
+        score: in [0, 1]; None if the row could not be scored.
+        feedback: the metric's words, or why the row failed.
+        error: why there is no output or no score.
+        usage: what the row's LM calls used, those of the metric included.
+        seconds: time that the program took, without waiting for its turn.
+        trace: the tree of calls, where it was asked for.
+        restored: taken from a ledger; nothing was paid for in this run.
+    """
+
+    index: int
+    row_hash: str
+    gold: G_co
+    output: R_co | None
+    score: float | None
+    feedback: str = ""
+    error: DeclmError | None = None
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    trace: Call | None = None
+    restored: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the row ended.
+
+        `scored`: the metric judged an output. `failed`: the program's own failure (unreadable, cut or
+        withheld reply, failed tool), score 0. `crashed`: its code raised, score 0. `unscored`: the
+        provider failed, so the row says nothing about the program.
+        """
+        if self.error is None:
+            return "scored"
+        if self.score is None:
+            return "unscored"
+        return "failed" if isinstance(self.error, FAILURES) else "crashed"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether this should not have happened: crashed or unscored."""
+        return self.outcome in ("crashed", "unscored")
+
+    def __repr__(self) -> str:
+        shown = "-" if self.score is None else f"{self.score:.3g}"
+        note = f", {clip(self.feedback, 80)!r}" if self.feedback else ""
+        return f"RowResult({self.index}, {self.outcome}, score={shown}{note})"
+
+
+def score_of_failure(error: DeclmError) -> float | None:
+    """0 for failures of the program, None where the provider is to blame."""
+    return None if isinstance(error, LMError) and not isinstance(error, FAILURES) else 0.0
+
+
+def typed(error: Exception) -> DeclmError:
+    """The error itself if it is declm's, else a `ProgramError` chained from it."""
+    if isinstance(error, DeclmError):
+        return error
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    made = ProgramError(
+        f"the program raised {type(error).__name__}: {clip(str(error), 500)}", kind=type(error).__name__, traceback=text
+    )
+    made.__cause__ = error
+    return made
+
+
+def dump_error(error: DeclmError | None) -> dict[str, Any] | None:
+    """An error as JSON: its kind, its message, and the plain values that it carries."""
+    if error is None:
+        return None
+    plain = {k: v for k, v in vars(error).items() if isinstance(v, (str, int, float, bool))}
+    return {"type": type(error).__name__, **plain, "message": error.message}
+
+
+def load_error(data: dict[str, Any] | None) -> DeclmError | None:
+    """The error that `dump_error` wrote; of a kind that is no longer known, a `ProgramError`."""
+    if data is None:
+        return None
+    values = dict(data)
+    cls = _kinds(DeclmError).get(str(values.pop("type", "")), ProgramError)
+    error = cls.__new__(cls)
+    Exception.__init__(error, str(values.get("message", "")))
+    vars(error).update({"report": None, **values})
+    return error
+
+
+def _kinds(root: type[DeclmError]) -> dict[str, type[DeclmError]]:
+    found = {root.__name__: root}
+    for cls in root.__subclasses__():
+        found |= _kinds(cls)
+    return found

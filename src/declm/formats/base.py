@@ -1,0 +1,231 @@
+"""`Prompt`: a signature at one predictor state, and how any format writes it as messages.
+
+What stays the same from call to call (the system message and the demonstrations) is rendered once
+per prompt and format; a call renders its own last message only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from declm.demo import Demo
+from declm.fields import FieldSpec
+from declm.formats.schema import is_text, object_schema
+from declm.messages import Capabilities, Message, Request, Response
+from declm.specs import Spec
+from declm.state import PredictorState
+from declm.templates import Names, Part, Templates
+from declm.text import clip
+
+View = dict[str, Any]
+"""A field as templates see it: `key`, `type`, `description`, `default`, `examples`, `text`, ..."""
+
+PARTS = ("system", "user", "assistant", "reask")
+"""The templates of a format."""
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_SHARED = ("instructions", "inputs", "outputs", "definitions")
+_REPLY_LIMIT = 8_000
+_REASON_LIMIT = 2_000
+
+
+class Dialect(Protocol):
+    """How one format writes values."""
+
+    @property
+    def name(self) -> str:
+        """Name of the format, and of its folder of templates."""
+        ...
+
+    def guard(self, value: Any) -> Any:
+        """An input's JSON value as it may stand in a prompt: the format's own marks escaped."""
+        ...
+
+    def write(self, field: View, value: Any) -> str:
+        """An output's JSON value as the ideal reply has it; `field` is the view of its field."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A signature at one predictor state; make it once per state and keep it.
+
+    Args:
+        spec: the signature.
+        state: instructions, demos and rewordings in force.
+        templates: where the words come from.
+        capabilities: of the LM that will answer.
+        reasoning: key of a text that the LM writes before the outputs, None for none. It is no
+            field of the signature; demos may hold it among their outputs.
+    """
+
+    spec: Spec[Any]
+    state: PredictorState = field(default_factory=PredictorState)
+    templates: Templates = field(default_factory=Templates)
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    reasoning: str | None = None
+    _written: dict[str, _Written] = field(default_factory=dict[str, "_Written"], init=False, repr=False)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of a reply in the order in which they are written, the reasoning first."""
+        return (*([self.reasoning] if self.reasoning else []), *self.spec.outputs)
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of a reply: a closed object of all `keys`, in order."""
+        members = {key: field.schema for key, field in self.spec.outputs.items()}
+        return object_schema({self.reasoning: {"type": "string"}, **members} if self.reasoning else members)
+
+    @cached_property
+    def cacheable(self) -> bool:
+        """Whether no input or output is sensitive."""
+        return not any(f.sensitive for f in (*self.spec.inputs.values(), *self.spec.outputs.values()))
+
+    @cached_property
+    def inputs(self) -> dict[str, View]:
+        """Views of the inputs by key."""
+        return {key: self._view(field) for key, field in self.spec.inputs.items()}
+
+    @cached_property
+    def outputs(self) -> dict[str, View]:
+        """Views of the outputs by key, the reasoning first."""
+        views = {key: self._view(field) for key, field in self.spec.outputs.items()}
+        if self.reasoning is None:
+            return views
+        words = self.state.descriptions.get(self.reasoning, "")
+        own: View = {"key": self.reasoning, "type": "string", "description": words, "default": None, "examples": []}
+        return {self.reasoning: {**own, "reasoning": True, "lone": False, "is_text": True, "bare": not words}, **views}
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """The variables of every template: `instructions`, `inputs`, `outputs`, `definitions`."""
+        fields = (*self.spec.inputs.values(), *self.spec.outputs.values())
+        return {
+            "instructions": self.state.instructions or self.spec.instructions,
+            "inputs": list(self.inputs.values()),
+            "outputs": list(self.outputs.values()),
+            "definitions": {name: text for f in fields for name, text in f.sketch.definitions.items()},
+        }
+
+    def check(self, format: str) -> None:
+        """Load and check every template of a format.
+
+        Raises:
+            TemplateError: one is missing, can't be compiled or uses what does not exist.
+        """
+        for part in PARTS:
+            self.part(format, part)
+
+    def part(self, format: str, part: str) -> Part:
+        """One compiled template of a format, checked against the signature."""
+        if part == "user":
+            names = Names((*_SHARED, "values"), tuple(self.inputs))
+        elif part == "assistant":
+            names = Names((*_SHARED, "values"), tuple(self.outputs))
+        else:
+            names = Names((*_SHARED, "reason", "reply") if part == "reask" else _SHARED)
+        return self.templates.part(format, part, names)
+
+    def request(self, dialect: Dialect, inputs: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> Request:
+        """The request for inputs given as JSON values by key."""
+        written = self._write(dialect)
+        return Request(
+            messages=(*written.prefix, Message("user", written.user(inputs))),
+            schema=schema,
+            options=self.state.options,
+            cacheable=self.cacheable,
+        )
+
+    def reask(self, dialect: Dialect, request: Request, response: Response, reason: str) -> Request:
+        """The request that shows a refused reply and says why; schema and options stay."""
+        reply = clip(response.text, _REPLY_LIMIT)
+        context = {**self.shared, "reason": clip(reason, _REASON_LIMIT), "reply": reply}
+        words = self.part(dialect.name, "reask").render(context)
+        said = (Message("assistant", reply),) if reply.strip() else ()
+        return Request(
+            messages=(*request.messages, *said, Message("user", words)),
+            schema=request.schema,
+            options=request.options,
+            sample=request.sample,
+            role=request.role,
+            cacheable=request.cacheable,
+        )
+
+    def _is_lone(self, role: str) -> bool:
+        """Whether the fields of that role are just one."""
+        return len(self.spec.inputs if role == "input" else self.keys) == 1
+
+    def _write(self, dialect: Dialect) -> _Written:
+        written = self._written.get(dialect.name)
+        if written is None:
+            written = self._written[dialect.name] = _Written(self, dialect)
+        return written
+
+    def _view(self, field: FieldSpec) -> View:
+        description = self.state.descriptions.get(field.key, field.description)
+        examples = [dumped(_dump(field, example)) for example in field.info.examples or ()]
+        shows_default = field.role == "output" and not field.required
+        return {
+            "key": field.key,
+            "type": field.sketch.text,
+            "description": description,
+            "default": dumped(_dump(field, field.default)) if shows_default else None,
+            "examples": examples,
+            "reasoning": False,
+            "lone": self._is_lone(field.role),
+            "is_text": is_text(field.schema),
+            "bare": field.sketch.text == "string" and not description and not examples,
+        }
+
+
+class _Written:
+    """A prompt in one dialect: compiled templates and the constant messages."""
+
+    def __init__(self, prompt: Prompt, dialect: Dialect) -> None:
+        self._prompt, self._dialect = prompt, dialect
+        self._user = prompt.part(dialect.name, "user")
+        self._assistant = prompt.part(dialect.name, "assistant")
+        system = prompt.part(dialect.name, "system").render(prompt.shared)
+        # A demo without any output of this signature would teach an empty reply.
+        shown = [demo for demo in prompt.state.demos if prompt.outputs.keys() & demo.outputs.keys()]
+        self.prefix = (Message("system", system), *(message for demo in shown for message in self._turns(demo)))
+
+    def user(self, inputs: Mapping[str, Any]) -> str:
+        """The message that holds the inputs."""
+        values = {key: self._dialect.guard(inputs[key]) for key in self._prompt.inputs if key in inputs}
+        texts = {key: value if isinstance(value, str) else dumped(value) for key, value in values.items()}
+        fields = _filled(self._prompt.inputs, values, texts)
+        return self._user.render({**values, **self._prompt.shared, "inputs": fields, "values": values})
+
+    def assistant(self, outputs: Mapping[str, Any]) -> str:
+        """The ideal reply, as far as the outputs are known."""
+        views = self._prompt.outputs
+        values = {key: outputs[key] for key in views if key in outputs}
+        texts = {key: self._dialect.write(views[key], value) for key, value in values.items()}
+        fields = _filled(views, values, texts)
+        return self._assistant.render({**values, **self._prompt.shared, "outputs": fields, "values": values})
+
+    def _turns(self, demo: Demo) -> tuple[Message, Message]:
+        return Message("user", self.user(demo.inputs)), Message("assistant", self.assistant(demo.outputs))
+
+
+def _filled(views: Mapping[str, View], values: Mapping[str, Any], texts: Mapping[str, str]) -> list[View]:
+    """Views of the fields that have a value, with `value` and `text`, and whether it is `multiline`."""
+    return [
+        {**views[key], "value": values[key], "text": text, "multiline": len(text.splitlines()) > 1}
+        for key, text in texts.items()
+    ]
+
+
+def dumped(value: Any) -> str:
+    """A JSON value as readable JSON on one line."""
+    return _ENCODER.encode(value)
+
+
+def _dump(field: FieldSpec, value: Any) -> Any:
+    return field.adapter.dump_python(value, mode="json", by_alias=True, fallback=repr, warnings=False)

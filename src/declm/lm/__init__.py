@@ -1,0 +1,12 @@
+"""Language models: `LM`, and the layers around a transport.
+
+    cached(retried(metered(transport)))
+
+`base` holds what layers share; `gateway` (litellm) and `local` (llama.cpp in this process) are the
+transports; `cached`, `retried` and `metered` are layers; `model` puts them together.
+"""
+
+from declm.lm.model import LM, resolve
+from declm.lm.pull import pull
+
+__all__ = ["LM", "pull", "resolve"]

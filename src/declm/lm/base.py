@@ -1,0 +1,115 @@
+"""The seam of this package: `Layer`, an LM around another LM, written once for sync and async.
+
+A layer's logic is a generator. It yields `Send` (ask the LM inside) and `Sleep`, and receives the
+response or the error. Two short drivers run it, so caching, retrying and metering know nothing of
+threads, event loops or clocks, and compose: `cached(retried(metered(transport)))`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from declm import protocols
+from declm.messages import Capabilities, Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Ask the LM inside; the generator receives its response, or its error is raised there."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait; the generator receives None."""
+
+    seconds: float
+
+
+Steps: TypeAlias = Generator[Send | Sleep, Response | None, Response]
+
+
+class Layer(ABC):
+    """An LM that adds one behaviour to the LM `inner`; satisfies `declm.protocols.LM`."""
+
+    def __init__(self, inner: protocols.LM) -> None:
+        self._inner = inner
+
+    @property
+    def model(self) -> str:
+        """Of the LM inside."""
+        return self._inner.model
+
+    @property
+    def identity(self) -> str:
+        """Of the LM inside."""
+        return self._inner.identity
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of the LM inside."""
+        return self._inner.capabilities
+
+    @abstractmethod
+    def steps(self, request: Request) -> Steps:
+        """Answer one request, leaving all waiting to the driver."""
+
+    def complete(self, request: Request) -> Response:
+        """Run the steps in this thread; errors as in `declm.protocols.LM.complete`."""
+        return _run(self.steps(request), self._inner)
+
+    async def acomplete(self, request: Request) -> Response:
+        """Run the steps in this event loop."""
+        return await _arun(self.steps(request), self._inner)
+
+    def commit(self, request: Request, response: Response) -> None:
+        """Hand a validated reply to the LM inside."""
+        self._inner.commit(request, response)
+
+
+def received(response: Response | None) -> Response:
+    """What a `Send` gave; narrows the type of the generator's input."""
+    assert response is not None  # the drivers answer every `Send` with a response
+    return response
+
+
+def _run(steps: Steps, inner: protocols.LM) -> Response:
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Sleep):
+                time.sleep(step.seconds)
+                step = steps.send(None)
+                continue
+            try:
+                response = inner.complete(step.request)
+            except BaseException as error:  # noqa: BLE001  # the layer decides; what it does not catch goes on
+                step = steps.throw(error)
+            else:
+                step = steps.send(response)
+    except StopIteration as stop:
+        return stop.value
+
+
+async def _arun(steps: Steps, inner: protocols.LM) -> Response:
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Sleep):
+                await asyncio.sleep(step.seconds)
+                step = steps.send(None)
+                continue
+            try:
+                response = await inner.acomplete(step.request)
+            except BaseException as error:  # noqa: BLE001  # the layer decides; what it does not catch goes on
+                step = steps.throw(error)
+            else:
+                step = steps.send(response)
+    except StopIteration as stop:
+        return stop.value

@@ -1,0 +1,260 @@
+"""`LM("local/...")`: a GGUF model file answers in this process; no key, no network."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from declm.errors import BadRequest, ContextTooLong, MissingExtra, ServerError, TimedOut, UnknownModel, UsageError
+from declm.files import cache_dir
+from declm.lm.engine import ENGINES, Engine, EngineOptions
+from declm.lm.pull import PINNED
+from declm.messages import Capabilities, Finish, Request, Response
+from declm.text import canonical
+from declm.usage import Usage
+
+_MAX_TOKENS = 1024
+_ENGINE_OPTIONS = frozenset({"threads", "slots", "n_ctx"})
+
+
+def model_path(name: str) -> Path:
+    """Find the file of `local/<name>`.
+
+    Args:
+        name: a model that `declm pull` knows, a path to a `.gguf` file, or
+            `<org>/<repo>/<file>.gguf` on the Hugging Face hub (downloaded to its own cache).
+
+    Raises:
+        UnknownModel: there is no such file; the message says what to run.
+        MissingExtra: it is on the hub, and huggingface_hub is not installed.
+    """
+    pinned = PINNED.get(name)
+    if pinned is not None:
+        path = cache_dir("models") / pinned.file
+        if not path.is_file():
+            raise UnknownModel(f"the model {name!r} is not on this machine yet: run  declm pull {name}")
+        return path
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if not name.endswith(".gguf"):
+        raise UnknownModel(
+            f"'local/{name}' names no model: it takes {', '.join(map(repr, PINNED))} or a path to a .gguf file"
+        )
+    parts = name.split("/")
+    if len(parts) < 3 or path.is_absolute() or parts[0] in ("", ".", "..", "~"):
+        raise UnknownModel(f"there is no model file {str(path)!r}")
+    return _from_hub("/".join(parts[:2]), "/".join(parts[2:]))
+
+
+def _from_hub(repo: str, file: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingExtra("local", "huggingface_hub") from error
+    try:
+        return Path(hf_hub_download(repo, file))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise UnknownModel(
+            f"there is no file {f'{repo}/{file}'!r} here, and the Hugging Face hub did not give it: {error}"
+        ) from error
+
+
+@dataclass(eq=False)
+class Local:
+    """Sends requests to the engine of one model file; satisfies `declm.protocols.LM`.
+
+    Greedy unless `temperature` says otherwise; replies end at 1024 tokens unless `max_tokens` does.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    _known: list[Path] = field(default_factory=list[Path], init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for key in _ENGINE_OPTIONS & self.options.keys():
+            value = self.options[key]
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{key}={value!r} must be a whole number from 1")
+
+    @property
+    def model(self) -> str:
+        """The name with its provider."""
+        return f"local/{self.name}"
+
+    @property
+    def identity(self) -> str:
+        """Name, options, and the file's size and time of change, so that another file is another LM."""
+        options = {k: v for k, v in self.options.items() if k not in _ENGINE_OPTIONS}
+        pinned = PINNED.get(self.name)
+        if pinned is not None:
+            return f"{self.model} {pinned.gguf_sha256[:16]} {canonical(options)}"
+        try:
+            path = self._path()
+            state = os.stat(path)
+        except (UnknownModel, MissingExtra, OSError):
+            return f"{self.model} {canonical(options)}"
+        return f"{self.model} {path} {state.st_size} {state.st_mtime_ns} {canonical(options)}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Read from the file's header and the machine, without loading the weights.
+
+        Raises:
+            UnknownModel: there is no such file.
+        """
+        planned = self.engine().plan
+        return Capabilities(structured=True, context_tokens=planned.n_ctx, concurrency=planned.slots)
+
+    def complete(self, request: Request) -> Response:
+        """Answer in a thread of the engine; Ctrl-C stops it within one batch of the prompt."""
+        job = self._start(request)
+        try:
+            return job.read(job.future.result())
+        except BaseException:
+            job.stopped.set()
+            raise
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer in a thread of the engine; cancelling the task stops it likewise."""
+        # Finding a file on the hub may take long, and so may reading a header on a slow disk.
+        job = await asyncio.to_thread(self._start, request)
+        try:
+            return job.read(await asyncio.wrap_future(job.future))
+        except BaseException:
+            job.stopped.set()
+            raise
+
+    def commit(self, request: Request, response: Response) -> None:
+        """Do nothing: there is no cache here."""
+
+    def engine(self) -> Engine:
+        """The shared engine of the file.
+
+        Raises:
+            MissingExtra: xllamacpp is not installed.
+            UnknownModel: the file can't be found or read.
+        """
+        chosen = {k: self.options[k] for k in _ENGINE_OPTIONS & self.options.keys()}
+        return ENGINES.get(self._path(), EngineOptions(**chosen))
+
+    def _path(self) -> Path:
+        if not self._known:
+            self._known.append(model_path(self.name))
+        return self._known[0]
+
+    def _start(self, request: Request) -> _Job:
+        engine = self.engine()
+        body = self._body(engine, request)
+        timeout = body.pop("timeout", None)
+        return _Job(self.model, engine, body, None if timeout is None else float(timeout))
+
+    def _body(self, engine: Engine, request: Request) -> dict[str, Any]:
+        options = {"temperature": 0.0, "max_tokens": _MAX_TOKENS, **self.options, **request.options}
+        body = {k: v for k, v in options.items() if k not in _ENGINE_OPTIONS and v is not None}
+        body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
+        body["cache_prompt"] = True
+        if "seed" in body:
+            body["seed"] = int(body["seed"]) + request.sample  # samples of one prompt must differ
+        schema = _schema_of(body.pop("response_format", None)) or request.schema
+        if schema is not None and "grammar" not in body:
+            body["grammar"] = engine.grammar(schema)
+            # The grammar binds from the first token, so a reasoning model can't think aloud first.
+            body.setdefault("chat_template_kwargs", {"enable_thinking": False})
+        return body
+
+
+def _schema_of(response_format: Any) -> Mapping[str, Any] | None:
+    """The JSON schema in OpenAI's `response_format`; any JSON object for plain JSON mode."""
+    if response_format is None:
+        return None
+    if not isinstance(response_format, Mapping):
+        raise UsageError(f"response_format={response_format!r} must be a mapping such as {{'type': 'json_schema', ...}}")
+    kind = response_format.get("type")
+    if kind == "json_schema":
+        return response_format["json_schema"]["schema"]
+    if kind == "json_object":
+        return response_format.get("schema", {"type": "object"})
+    return None
+
+
+class _Job:
+    """One call in flight, and how to read what it gives."""
+
+    def __init__(self, model: str, engine: Engine, body: Mapping[str, Any], timeout_s: float | None) -> None:
+        self._model = model
+        self._timeout_s = timeout_s
+        self._began_s = 0.0
+        self.stopped = threading.Event()
+        self.future: Future[list[dict[str, Any]]] = engine.submit(body, self._stop)
+
+    def _stop(self) -> bool:
+        # The clock starts with the work: waiting for a slot is not the model's time.
+        now = time.monotonic()
+        self._began_s = self._began_s or now
+        return self.stopped.is_set() or self._late(now)
+
+    def _late(self, now_s: float) -> bool:
+        return self._timeout_s is not None and now_s - self._began_s > self._timeout_s
+
+    def read(self, chunks: list[dict[str, Any]]) -> Response:
+        """Put the chunks together, or raise what they report."""
+        now_s = time.monotonic()
+        reply = _Reply()
+        for chunk in chunks:
+            if "error" in chunk:
+                raise self._failure(chunk["error"])
+            reply.add(chunk)
+        if reply.finish is None:
+            if self._late(now_s):
+                raise TimedOut(f"{self._model!r} did not finish within {self._timeout_s:g} s", model=self._model)
+            raise ServerError(f"{self._model!r} was closed during a call", model=self._model)
+        return reply.response(self._model, now_s - self._began_s)
+
+    def _failure(self, error: Mapping[str, Any]) -> Exception:
+        message = str(error.get("message", error))
+        if error.get("type") == "exceed_context_size_error":
+            return ContextTooLong(
+                f"the prompt does not fit {self._model!r}: {message}; use fewer or shorter demonstrations, "
+                f"or LM({self._model!r}, n_ctx=...) if the model was trained for more",
+                model=self._model,
+            )
+        kind = ServerError if int(error.get("code", 500)) >= 500 else BadRequest
+        return kind(f"{self._model!r} refused the request: {message}", model=self._model)
+
+
+class _Reply:
+    """Accumulates the chunks of a streamed reply."""
+
+    def __init__(self) -> None:
+        self.finish: Finish | None = None
+        self._text = list[str]()
+        self._reasoning = list[str]()
+        self._usage: Mapping[str, Any] = {}
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        self._usage = chunk.get("usage") or self._usage
+        for choice in chunk.get("choices", ()):
+            delta = choice.get("delta", {})
+            self._text.append(delta.get("content") or "")
+            self._reasoning.append(delta.get("reasoning_content") or "")
+            if choice.get("finish_reason"):
+                self.finish = "length" if choice["finish_reason"] == "length" else "stop"
+
+    def response(self, model: str, seconds: float) -> Response:
+        usage = Usage(
+            calls=1,
+            input_tokens=int(self._usage.get("prompt_tokens", 0)),
+            output_tokens=int(self._usage.get("completion_tokens", 0)),
+            seconds=seconds,
+        )
+        reasoning = "".join(self._reasoning) or None
+        return Response("".join(self._text), reasoning, self.finish or "stop", usage, model)

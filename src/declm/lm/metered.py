@@ -1,0 +1,35 @@
+"""Budgets: every attempt that is sent is charged to each meter in force."""
+
+from __future__ import annotations
+
+from declm import settings
+from declm.errors import UsageError
+from declm.lm.base import Layer, Send, Steps, received
+from declm.messages import Request
+from declm.usage import Usage
+
+
+class Metered(Layer):
+    """Charges each send, also one that fails; cache hits never get here."""
+
+    def steps(self, request: Request) -> Steps:
+        """Reserve, send, settle.
+
+        Raises:
+            BudgetExceeded: a budget leaves no room; nothing has been sent.
+            UsageError: a budget in USD is in force and the price of this LM is unknown.
+        """
+        self._check_price()
+        with settings.charged() as bill:
+            bill.usage = Usage(calls=1)
+            response = received((yield Send(request)))
+            bill.usage = response.usage
+        return response
+
+    def _check_price(self) -> None:
+        limited = any(meter.budget.usd is not None for meter in settings.current().meters)
+        if limited and not self.capabilities.priced:
+            raise UsageError(
+                f"the price of {self.model!r} is unknown, so Budget(usd=...) can't be kept; "
+                "limit calls or tokens instead, or register its price with litellm.register_model"
+            )

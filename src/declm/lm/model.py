@@ -1,0 +1,207 @@
+"""`LM`: one language model, by name, with caching, retries and budgets around its transport."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from declm import protocols
+from declm.errors import UnknownModel, UsageError
+from declm.lm.cached import Cached
+from declm.lm.gateway import Gateway, preload
+from declm.lm.local import Local
+from declm.lm.metered import Metered
+from declm.lm.retried import Retried, RetryPolicy
+from declm.lm.masking import shown
+from declm.messages import Capabilities, Request, Response
+from declm.text import clip
+
+# Families that people name without a provider; only for the hint in an error message.
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    ("gpt", "openai"),
+    ("o1", "openai"),
+    ("o3", "openai"),
+    ("o4", "openai"),
+    ("claude", "anthropic"),
+    ("gemini", "gemini"),
+    ("mistral", "mistral"),
+    ("deepseek", "deepseek"),
+    ("grok", "xai"),
+    ("command", "cohere"),
+    ("smollm2", "local"),
+)
+
+
+class LM:
+    """One language model with its endpoint, key and options; immutable and cheap to build.
+
+    Any provider that litellm knows answers as `provider/model`; `local/...` runs a GGUF file in this
+    process. Building one opens no socket and reads no key: keys come from the provider's environment
+    variable (such as `OPENAI_API_KEY`) at the first call, or from `api_key`.
+
+    Options of a request beat the LM's own. What the provider does not take is refused if the LM was
+    built with it, and left out if a format or a search added it to one request.
+
+    Args:
+        model: `"openai/gpt-5-mini"`, `"anthropic/claude-..."`, `"hosted_vllm/..."`,
+            `"local/smollm2"`, `"local/<path>.gguf"`, `"local/<org>/<repo>/<file>.gguf"`.
+        temperature: of sampling; default the provider's own, 0 for a local model.
+        max_tokens: of one reply; default the provider's own, 1024 for a local model.
+        api_base: URL of the endpoint, if it is not the provider's own.
+        api_key: key of the endpoint; never shown, logged or cached.
+        deadline: seconds for one call with all its attempts; None for no limit.
+        attempts: sends in all, the first one included.
+        cache: True and False beat `configure(cache=...)`; a path puts the reply cache elsewhere.
+        structured: whether the endpoint can hold a reply to a JSON schema. None asks litellm's table,
+            and trusts a model that the table does not know behind an explicit `api_base`: vLLM,
+            SGLang, llama.cpp, LM Studio, Ollama and TGI all take `response_format`.
+        options: passed to the provider as they are (`top_p=0.9`, `reasoning_effort="low"`, ...); a
+            local model also takes `threads`, `slots` and `n_ctx`.
+
+    Raises:
+        UnknownModel: the name has no provider.
+        UsageError: another argument makes no sense.
+
+    Example:
+        >>> LM("local/smollm2", temperature=0.7)
+        LM('local/smollm2', temperature=0.7)
+    """
+
+    __slots__ = ("_given", "_layers")
+
+    _given: Mapping[str, Any]
+    _layers: protocols.LM
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        deadline: float | None = 120.0,
+        attempts: int = 4,
+        cache: bool | str | Path | None = None,
+        structured: bool | None = None,
+        **options: Any,
+    ) -> None:
+        _check_model(model)
+        sampling = {k: v for k, v in (("temperature", temperature), ("max_tokens", max_tokens)) if v is not None}
+        _check_sampling(sampling)
+        transport: protocols.LM
+        if model.startswith("local/"):
+            if api_base is not None or api_key is not None:
+                raise UsageError(f"{model!r} runs in this process and takes neither api_base nor api_key")
+            transport = Local(model.removeprefix("local/"), {**sampling, **options})
+        else:
+            transport = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
+            preload()
+        store = cache if cache is None or isinstance(cache, bool) else Path(cache)
+        layers = Cached(Retried(Metered(transport), RetryPolicy(attempts, deadline)), store)
+        given = {"api_base": api_base, "api_key": api_key, "cache": cache, "structured": structured}
+        limits = {"deadline": deadline, "attempts": attempts}
+        object.__setattr__(self, "_layers", layers)
+        object.__setattr__(self, "_given", {
+            **sampling,
+            **{k: v for k, v in given.items() if v is not None},
+            **{k: v for k, v in limits.items() if v != _LIMITS[k]},
+            **options,
+        })
+
+    @property
+    def model(self) -> str:
+        """Name with its provider."""
+        return self._layers.model
+
+    @property
+    def identity(self) -> str:
+        """Text that differs whenever replies may differ: model, endpoint, options; never a key."""
+        return self._layers.identity
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; for a provider's model this imports litellm, which takes about two seconds.
+
+        Raises:
+            UnknownModel: no provider of that name, or no such model file.
+        """
+        return self._layers.capabilities
+
+    def complete(self, request: Request) -> Response:
+        """Answer one request: from the cache, or by up to `attempts` sends.
+
+        Raises:
+            LMError: of the kind that fits the last failure.
+            DeadlineExceeded: the deadline passed first.
+            BudgetExceeded: a budget in force leaves no room for the call.
+        """
+        return self._layers.complete(request)
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer one request without blocking the event loop; errors as in `complete`."""
+        return await self._layers.acomplete(request)
+
+    def commit(self, request: Request, response: Response) -> None:
+        """Keep a reply that the caller has validated; nothing else fills the cache."""
+        self._layers.commit(request, response)
+
+    def __repr__(self) -> str:
+        return f"LM({', '.join([repr(self.model), *(f'{k}={v}' for k, v in shown(self._given).items())])})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.model, dict(self._given))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an LM is immutable: build another one instead of setting {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an LM is immutable: {name!r} can't be deleted")
+
+
+_LIMITS: Mapping[str, Any] = {"deadline": 120.0, "attempts": 4}
+
+
+def _rebuild(model: str, given: Mapping[str, Any]) -> LM:
+    return LM(model, **given)
+
+
+def resolve(lm: protocols.LM | str) -> protocols.LM:
+    """The LM that is meant: an object as it is, a name as `LM(name)`, built once per name.
+
+    Raises:
+        UnknownModel: the name has no provider.
+        UsageError: it is neither a name nor an LM.
+    """
+    if isinstance(lm, str):
+        return _named(lm)
+    if not isinstance(lm, protocols.LM):
+        raise UsageError(f"lm={clip(repr(lm), 80)} is neither a model name nor an LM; try LM('provider/model')")
+    return lm
+
+
+@functools.lru_cache(maxsize=64)
+def _named(name: str) -> LM:
+    return LM(name)
+
+
+def _check_model(model: str) -> None:
+    if not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise UsageError(f"model={clip(repr(model), 80)} must be a text such as 'openai/gpt-5-mini'")
+    provider, _, name = model.partition("/")
+    if provider and name:
+        return
+    family = next((known for start, known in _FAMILIES if model.lower().startswith(start)), "provider")
+    raise UnknownModel(
+        f"{clip(model, 80)!r} does not say which provider serves it: write 'provider/model'"
+        + (f", such as {f'{family}/{clip(model, 80)}'!r}" if model else ", such as 'openai/gpt-5-mini'"),
+        model=model,
+    )
+
+
+def _check_sampling(sampling: Mapping[str, Any]) -> None:
+    for name, value in sampling.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            raise UsageError(f"{name}={value!r} must be a number from 0")

@@ -1,0 +1,136 @@
+"""Replies on disk: one SQLite table of JSON texts, in WAL mode, that no fault can make a call fail.
+
+A cache is a convenience, so damage and full disks are no errors: a row that can't be read is a miss
+and is written anew, a file that is no database is replaced, and a store that can't be written is left
+alone. Each is logged once per process (logger `declm`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from declm.lm.forks import keep_alive
+
+_log = logging.getLogger("declm")
+
+_CREATE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, body TEXT NOT NULL, crc INTEGER NOT NULL)"
+_READ = "SELECT body, crc FROM replies WHERE key = ?"
+_WRITE = "INSERT OR REPLACE INTO replies (key, body, crc) VALUES (?, ?, ?)"
+
+
+class Store:
+    """Texts by key in one file, for any number of threads and processes.
+
+    A connection serves one thread at a time and never crosses a fork. Not for network file systems.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._idle = list[sqlite3.Connection]()
+        self._lock = threading.Lock()
+        self._reported = set[str]()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._abandon)
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """The value of a key; None if there is none that can be trusted."""
+        row: Any = None
+        try:
+            with self._connection() as connection:
+                row = connection.execute(_READ, (key,)).fetchone()
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+        return None if row is None else self._decode(row)
+
+    def put(self, key: str, value: Mapping[str, Any]) -> None:
+        """Keep a value; a store that can't be written keeps nothing."""
+        body = json.dumps(value, separators=(",", ":"))  # ASCII, so that a lone surrogate survives
+        try:
+            with self._connection() as connection:
+                connection.execute(_WRITE, (key, body, zlib.crc32(body.encode())))
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+
+    def close(self) -> None:
+        """Close the connections that are idle; the next use opens anew."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _decode(self, row: tuple[Any, Any]) -> Mapping[str, Any] | None:
+        body, crc = row
+        if isinstance(body, str) and crc == zlib.crc32(body.encode("utf-8", "replace")):
+            try:
+                value = json.loads(body)
+            except ValueError:
+                value = None
+            if isinstance(value, dict):
+                return value
+        self._report("damaged", f"the reply cache {str(self.path)!r} holds damaged rows; they are asked for again")
+        return None
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._open()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append(connection)
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
+        connection = sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(_CREATE)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _failed(self, error: sqlite3.Error | OSError) -> None:
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        if damaged:
+            self._replace()
+            self._report("replaced", f"the reply cache {str(self.path)!r} was damaged ({error}) and starts anew")
+        else:
+            self._report("unusable", f"the reply cache {str(self.path)!r} can't be used ({error}); calls go on without")
+
+    def _replace(self) -> None:
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            try:
+                os.unlink(f"{self.path}{suffix}")
+            except OSError:
+                continue  # gone already, or not ours to remove: then the store stays unusable
+
+    def _report(self, kind: str, message: str) -> None:
+        with self._lock:
+            known = kind in self._reported
+            self._reported.add(kind)
+        if not known:
+            _log.warning(message)
+
+    def _abandon(self) -> None:
+        for connection in self._idle:
+            keep_alive(connection)
+        self._idle = []
+        self._lock = threading.Lock()

@@ -1,0 +1,7 @@
+"""Search: optimizers map program states to better ones."""
+
+from declm.optimizers.base import Optimized, Optimizer, Problem, Trial
+from declm.optimizers.optimize import aoptimize, optimize
+from declm.optimizers.search import JointSearch
+
+__all__ = ["JointSearch", "Optimized", "Optimizer", "Problem", "Trial", "aoptimize", "optimize"]

@@ -1,0 +1,70 @@
+"""Acceptance: is the best candidate better than the baseline, or the luckiest of many?
+
+Two independent pieces of evidence are combined. On val, where the winner was chosen, its advantage is
+corrected for the choice (max-statistic resampling over all candidates, raced-out ones included). On
+confirmation rows, which played no part in the choice, a plain one-sided paired test is valid.
+Source of the combination: Stouffer's weighted z (Whitlock 2005, doi 10.1111/j.1420-9101.2005.00917.x).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from declm.evaluation.statistics import best_of_many, better
+from declm.optimizers.race import Scores, mean, paired
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Outcome of the test: `p_value` is one-sided; `gain` is the mean difference on all rows used."""
+
+    p_value: float
+    val_p: float
+    val_rows: int
+    confirm_p: float | None
+    confirm_rows: int
+    gain: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the gain is above noise at the 5 % level."""
+        return self.p_value < LEVEL
+
+
+def judge(
+    baseline: Scores, candidates: Sequence[Scores], winner: int, confirm: tuple[Scores, Scores], seed: int
+) -> Verdict:
+    """Test candidate number `winner` against the baseline.
+
+    Args:
+        baseline: scores on val; None where a row was not scored.
+        candidates: scores on val of all candidates tried, None for rows that they did not see.
+        winner: index into `candidates`.
+        confirm: scores of winner and baseline on the confirmation rows; may be empty.
+        seed: of the resampling.
+    """
+    val_p = best_of_many(baseline, candidates, seed=seed)[winner]
+    mine, theirs = paired(candidates[winner], baseline)
+    tuned, plain = paired(*confirm)
+    both = [*mine, *tuned], [*theirs, *plain]
+    gain = mean(both[0]) - mean(both[1]) if both[0] else 0.0
+    if not tuned:
+        return Verdict(val_p, val_p, len(mine), None, 0, gain)
+    confirm_p = better(tuned, plain)
+    return Verdict(_stouffer(val_p, len(mine), confirm_p, len(tuned)), val_p, len(mine), confirm_p, len(tuned), gain)
+
+
+def _stouffer(first: float, first_rows: int, second: float, second_rows: int) -> float:
+    normal = NormalDist()
+    a, b = math.sqrt(first_rows), math.sqrt(second_rows)
+    z = a * _z(normal, first) + b * _z(normal, second)
+    return 1.0 - normal.cdf(z / math.hypot(a, b))
+
+
+def _z(normal: NormalDist, p: float) -> float:
+    return normal.inv_cdf(1.0 - min(max(p, 1e-9), 1.0 - 1e-9))

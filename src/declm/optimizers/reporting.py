@@ -1,0 +1,125 @@
+"""`SearchReport`: what a search tried, what it found, and whether that is more than luck."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from declm.optimizers.acceptance import Verdict
+from declm.optimizers.base import Trial
+from declm.reports import page
+from declm.usage import Usage
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """The story of one `optimize()`; prints as a table and displays in notebooks.
+
+    Args:
+        program: class name of the program.
+        trials: the baseline as number 0, then every candidate in order.
+        baseline: the given program's mean score on val.
+        best: the best candidate's mean score on val.
+        best_number: number of the best trial.
+        rows: rows of val.
+        accepted: whether the best candidate was returned.
+        verdict: the test behind that; None if nothing scored above the baseline.
+        stopped: the budget limit that ended the search early, if one did.
+        differences: what the best candidate changes, one line each.
+        usage: everything that was spent.
+    """
+
+    program: str
+    trials: tuple[Trial, ...]
+    baseline: float
+    best: float
+    best_number: int
+    rows: int
+    accepted: bool
+    verdict: Verdict | None
+    stopped: str | None
+    differences: tuple[str, ...]
+    usage: Usage
+
+    @property
+    def conclusion(self) -> str:
+        """One sentence: what was returned, and why."""
+        if self.verdict is None:
+            return "No candidate scored above the given program, which is returned unchanged."
+        test = f"p = {self.verdict.p_value:.4f}, corrected for {len(self.trials) - 1} candidates"
+        if self.verdict.confirm_rows:
+            test += f" and confirmed on {self.verdict.confirm_rows} further rows"
+        if self.accepted:
+            return f"Accepted: {self.baseline:.3f} -> {self.best:.3f} on {self.rows} rows ({test})."
+        return (
+            f"No significant gain: {self.baseline:.3f} -> {self.best:.3f} on {self.rows} rows ({test}); "
+            "the given program is returned unchanged. More val rows, or accept='best', would change that."
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{'trial':>5}  {'score':>6}  {'rows':>5}  {'':9}  what"]
+        lines += [self._line(trial) for trial in self.trials if trial.fate != "repeated"]
+        lines += ["", self.conclusion, *(f"  {line}" for line in self.differences)]
+        if self.stopped:
+            lines.append(f"The budget's limit on {self.stopped} ended the search.")
+        lines.append(f"Spent {_spent(self.usage)}.")
+        return "\n".join(lines)
+
+    def _line(self, trial: Trial) -> str:
+        mark = "<- best" if trial.number == self.best_number else ""
+        chosen = ", ".join(f"{name} {value}" for name, value in describe(trial).items())
+        what = "the program as given" if trial.fate == "baseline" else chosen
+        return f"{trial.number:>5}  {trial.score:>6.3f}  {trial.rows:>5}  {trial.fate:9}  {what} {mark}".rstrip()
+
+    def _repr_html_(self) -> str:
+        return page("search_body", self._context())
+
+    def save(self, path: str | Path) -> None:
+        """Write one self-contained HTML page.
+
+        Raises:
+            StateError: the file can't be written.
+        """
+        from declm.reports import save_page
+
+        save_page(path, "search", self._context())
+
+    def _context(self) -> dict[str, Any]:
+        return {
+            "program": self.program,
+            "conclusion": self.conclusion,
+            "accepted": self.accepted,
+            "spent": _spent(self.usage),
+            "differences": list(self.differences),
+            "best_number": self.best_number,
+            "baseline": self.baseline,
+            "trials": [
+                {
+                    "number": t.number,
+                    "score": t.score,
+                    "rows": t.rows,
+                    "fate": t.fate,
+                    "what": ", ".join(f"{k} {v}" for k, v in describe(t).items()),
+                }
+                for t in self.trials
+            ],
+        }
+
+
+def describe(trial: Trial) -> dict[str, str]:
+    """What a trial's state shows per predictor: demos and whether the instruction is new."""
+    shown = dict[str, str]()
+    for path, state in trial.state.predictors.items():
+        prefix = "" if path == "self" else f"{path}."
+        shown[f"{prefix}demos"] = str(len(state.demos))
+        variant = trial.choices.get(f"{path}:instructions", 0)
+        if variant:
+            shown[f"{prefix}instruction"] = f"#{variant}"
+    return shown
+
+
+def _spent(usage: Usage) -> str:
+    cost = f", ${usage.usd:.4f}" if usage.usd else ""
+    hits = f" ({usage.cached} more from the cache)" if usage.cached else ""
+    return f"{usage.calls} calls{hits}, {usage.tokens:,} tokens{cost}"
