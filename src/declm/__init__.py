@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from declm.version import __version__
+
 if TYPE_CHECKING:
     from declm import data, metrics
     from declm.demo import Demo
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         DeclmError,
         InputError,
+        Interrupted,
         LMError,
         MetricError,
         MissingExtra,
         OutputNotSet,
         ParseError,
+        ProgramError,
         QuotaExceeded,
         RateLimited,
         ServerError,
@@ -48,8 +52,10 @@ if TYPE_CHECKING:
     from declm.lm import LM
     from declm.messages import Message, Request, Response
     from declm.module import Module, Prediction
-    from declm.optimizers import Optimized, aoptimize, optimize
-    from declm.predictors import ChainOfThought, Predict, fill, predict
+    from declm.optimizers import Optimized
+    from declm.optimizers.optimize import aoptimize, optimize
+    from declm.predictors import ChainOfThought, Predict
+    from declm.predictors.functions import fill, predict
     from declm.score import Score
     from declm.settings import carry, configure, context
     from declm.shorthand import define
@@ -57,8 +63,6 @@ if TYPE_CHECKING:
     from declm.specs import spec
     from declm.state import PredictorState, ProgramState
     from declm.usage import Budget, Usage
-
-__version__ = "0.1.0"
 
 __all__ = [
     "LM",
@@ -75,6 +79,7 @@ __all__ = [
     "Demo",
     "Input",
     "InputError",
+    "Interrupted",
     "LMError",
     "Message",
     "MetricError",
@@ -88,6 +93,7 @@ __all__ = [
     "Predict",
     "Prediction",
     "PredictorState",
+    "ProgramError",
     "ProgramState",
     "QuotaExceeded",
     "RateLimited",

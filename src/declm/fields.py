@@ -145,6 +145,12 @@ class FieldSpec:
         """The default value, made anew if it comes from a factory."""
         return self.info.get_default(call_default_factory=True, validated_data={})
 
+    def redeclared(self, **changes: Any) -> Any:
+        """An annotation that declares the field once more, with some of Pydantic's attributes changed."""
+        parts = self.info.asdict()
+        attributes: dict[str, Any] = {**parts["attributes"], **changes}
+        return annotated(parts["annotation"], *parts["metadata"], Field(**attributes))
+
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         """Validator and serializer of the field alone, constraints included."""
@@ -152,7 +158,7 @@ class FieldSpec:
         if self.info.discriminator is not None:
             notes.append(Field(discriminator=self.info.discriminator))
         bare: Any = self.info.annotation
-        return TypeAdapter(Annotated[(bare, *notes)] if notes else bare)
+        return TypeAdapter(annotated(bare, *notes) if notes else bare)
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -166,6 +172,13 @@ class FieldSpec:
     def sketch(self) -> Sketch:
         """The field's type as a compact expression."""
         return sketch(self.schema)
+
+
+def annotated(annotation: Any, *notes: Any) -> Any:
+    """`Annotated[annotation, *notes]`, for parts that are known at run time only."""
+    special: Any = Annotated  # type checkers take no variables inside its brackets
+    parts = (annotation, *notes)
+    return special[parts]
 
 
 def read_field(name: str, info: FieldInfo) -> FieldSpec:

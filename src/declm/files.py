@@ -8,22 +8,25 @@ import tempfile
 from pathlib import Path
 
 
-def cache_dir(*parts: str) -> Path:
-    """A private folder for declm's own files, made if needed.
-
-    `$DECLM_CACHE_DIR`, else the platform's user cache folder.
-    """
+def cache_root() -> Path:
+    """Where declm's own files lie: `$DECLM_CACHE_DIR`, else the platform's user cache folder."""
     given = os.environ.get("DECLM_CACHE_DIR")
     if given:
-        root = Path(given)
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches" / "declm"
-    elif sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "declm"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "declm"
-    folder = root.joinpath(*parts)
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "declm"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "declm"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "declm"
+
+
+def cache_dir(*parts: str) -> Path:
+    """A folder below `cache_root`, made if needed; it and the root are open to their owner only."""
+    folder = cache_root()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for part in parts:
+        folder /= part
+        folder.mkdir(exist_ok=True, mode=0o700)
     return folder
 
 

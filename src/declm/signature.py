@@ -10,7 +10,8 @@ validation. Dump, equality, copy and pickle then see an instance without them, a
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -55,6 +56,7 @@ class Signature(BaseModel, metaclass=SignatureMeta):
     Example:
         >>> class QA(Signature):
         ...     '''Answer briefly.'''
+        ...
         ...     question: str = Input("what to answer")
         ...     answer: str = Output("a few words")
         >>> row = QA(question="Which is the largest planet?")
@@ -101,6 +103,12 @@ class Signature(BaseModel, metaclass=SignatureMeta):
             model["required"] = required
         return found
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        try:
+            yield from list(super().__repr_args__())
+        except OutputNotSet:  # a computed field needs an output
+            yield from self.__dict__.items()
+
     if not TYPE_CHECKING:  # a declared __getattr__ would hide misspelled attributes from checkers
 
         def __getattr__(self, name: str) -> Any:
@@ -133,11 +141,11 @@ def _make_optional(cls: type[Signature], schema: Any, late: dict[str, FieldSpec]
         bare = field["schema"]["schema"] if field["schema"]["type"] == "default" else field["schema"]
         field["schema"] = core_schema.with_default_schema(bare, default=_MISSING)
         field["serialization_exclude_if"] = _is_missing
-    node["serialization"] = core_schema.wrap_serializer_function_ser_schema(_serializer(cls, tuple(late)))
-    inner = dict(node)
+    node["serialization"] = _serialization(cls, tuple(late), node.get("serialization"))
+    inner: Any = dict(node)
     ref = inner.pop("ref", None)
     node.clear()
-    node.update(core_schema.no_info_after_validator_function(_remover(tuple(late)), inner))  # type: ignore[arg-type]  # a copied model schema
+    node.update(core_schema.no_info_after_validator_function(_remover(tuple(late)), inner))
     if ref is not None:
         node["ref"] = ref
 
@@ -171,17 +179,38 @@ def _remover(late: tuple[str, ...]) -> Callable[[Any], Any]:
     return remove
 
 
-def _serializer(cls: type[Signature], late: tuple[str, ...]) -> Callable[[Any, Any], Any]:
-    """Serialize rows with missing fields without Pydantic's warning about a wrong field count."""
+def _serialization(cls: type[Signature], late: tuple[str, ...], own: Any) -> Any:
+    """Serialize rows with missing fields without Pydantic's warning about a wrong field count.
 
-    def serialize(row: Any, handler: Callable[[Any], Any]) -> Any:
-        if not isinstance(row, cls):
-            raise PydanticSerializationUnexpectedValue(f"expected {cls.__name__}")
-        missing = [name for name in late if name not in row.__dict__]
-        if not missing:
-            return handler(row)
-        shown = row.model_copy()
-        shown.__dict__.update(dict.fromkeys(missing, _MISSING))
-        return handler(shown)
+    `own` is the class's own `model_serializer`, which stays in force.
+    """
 
-    return serialize
+    def fill(row: Any, handler: Callable[[Any], Any], info: core_schema.SerializationInfo) -> Any:
+        return handler(_filled(cls, late, row, info))
+
+    if own is None:
+        return core_schema.wrap_serializer_function_ser_schema(fill, info_arg=True)
+    if own["type"] != "function-wrap":
+        return own
+    call: Callable[..., Any] = own["function"]
+
+    def serialize(row: Any, handler: Callable[[Any], Any], info: core_schema.SerializationInfo) -> Any:
+        filled = partial(fill, handler=handler, info=info)
+        return call(row, filled, info) if own.get("info_arg") else call(row, filled)
+
+    return {**own, "function": serialize, "info_arg": True}
+
+
+def _filled(cls: type[Signature], late: tuple[str, ...], row: Any, info: core_schema.SerializationInfo) -> Any:
+    """The row with the sentinel in place of what is missing."""
+    if not isinstance(row, cls):
+        raise PydanticSerializationUnexpectedValue(f"expected {cls.__name__}")
+    missing = [name for name in late if name not in row.__dict__]
+    if not missing:
+        return row
+    for name, computed in cls.__pydantic_computed_fields__.items():
+        if name not in (info.exclude or ()):
+            computed.wrapped_property.__get__(row)  # raises `OutputNotSet` rather than compute with the sentinel
+    shown = row.model_copy()
+    vars(shown).update(dict.fromkeys(missing, _MISSING))
+    return shown

@@ -7,17 +7,18 @@ be called `inputs`, `instructions`, `demos`, `state`, `format`, `lm` or `score`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, field_validator
+from pydantic_core import ErrorDetails
 
 from declm.errors import InputError, ParseError, UsageError
-from declm.fields import FieldSpec, Output, read_field
+from declm.fields import FieldSpec, Output, annotated, read_field
 from declm.signature import Signature
-from declm.text import closest, digest
+from declm.text import clip, closest, digest
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -94,8 +95,10 @@ class Spec(Generic[S]):
         by_name = {f.name: f.key for f in self.fields}
         for word in values:
             key = by_name.get(word, word)
-            if key in self.outputs or key in self.notes:
-                raise InputError(f"{self.name}: {word!r} is no input; it is an output, which the call returns")
+            if key in self.outputs:
+                raise InputError(f"{self.name}: {word!r} is no input but an output, which the call returns")
+            if key in self.notes:
+                raise InputError(f"{self.name}: {word!r} is no input but a note, which only metrics see")
             if key not in self.inputs:
                 near = closest(word, list(self.inputs))
                 hint = f"did you mean {near!r}? " if near else ""
@@ -103,8 +106,14 @@ class Spec(Generic[S]):
         try:
             return self.cls.model_validate(dict(values))
         except ValidationError as error:
-            problems = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False))
+            problems = "; ".join(self._complaint(e) for e in error.errors(include_url=False, include_context=False))
             raise InputError(f"{self.name}: {problems}; its inputs are {_list(self.inputs)}") from error
+
+    def _complaint(self, error: ErrorDetails) -> str:
+        place, message = _place(error["loc"]), f"{_place(error['loc'])}: {error['msg']}"
+        if error["type"] == "missing" or place.split(".")[0] in self.sensitive:
+            return message
+        return f"{message}, not {clip(repr(error['input']), 80)}"
 
     def complete(self, row: S, outputs: Mapping[str, Any]) -> S:
         """Return `row` with `outputs` (by key) set, validated as a whole.
@@ -154,7 +163,7 @@ class Spec(Generic[S]):
 
     def dump(self, row: BaseModel) -> tuple[dict[str, Any], dict[str, Any]]:
         """The inputs and the outputs that are set, as JSON values by key."""
-        flat = row.model_dump(mode="json", by_alias=True)
+        flat = _dumped(row)
         inputs = {k: flat[k] for k in self.inputs if k in flat}
         outputs = {k: flat[k] for k in self.outputs if k in flat}
         return inputs, outputs
@@ -167,7 +176,7 @@ class Spec(Generic[S]):
 
     def with_instructions(self, text: str) -> Callable[..., Any]:
         """A signature that differs in its instruction only."""
-        return self._subclass({"__doc__": text, "__annotations__": {}})
+        return self._subclass({}, text)
 
     def with_field(self, name: str, annotation: Any, field: Any = None, *, first: bool = False) -> Callable[..., Any]:
         """A signature with one more field, or with `name` redeclared.
@@ -176,54 +185,68 @@ class Spec(Generic[S]):
             name: attribute name.
             annotation: any type that Pydantic takes.
             field: `Input(...)`, `Output(...)` or `Note(...)`; None declares a plain output.
-            first: put an output before the others, so that the LM writes it first.
+            first: put an output before the others, so that the LM writes it first; the class is
+                then built anew, as in `without`.
         """
-        info = Output() if field is None else field
+        declared = annotated(annotation, Output() if field is None else field)
         if not first:
-            return self._subclass({"__doc__": self.instructions, "__annotations__": {name: annotation}, name: info})
-        own = {f.name: (f.info.annotation, f.info) for f in self.fields if f.name != name}
-        order = {k: v for k, v in own.items() if read_field(k, v[1]).role == "input"}
-        return self._rebuild({**order, name: (annotation, info), **own})
+            return self._subclass({name: declared})
+        before = {f.name: f.redeclared() for f in self.fields if f.role == "input" and f.name != name}
+        after = {f.name: f.redeclared() for f in self.fields if f.role != "input" and f.name != name}
+        return self._rebuild({**before, name: declared, **after})
 
     def reworded(self, **descriptions: str) -> Callable[..., Any]:
         """A signature whose named fields (by key) have other descriptions."""
-        changed = dict[str, tuple[Any, Any]]()
-        for key, text in descriptions.items():
-            field = self.inputs.get(key) or self.outputs.get(key) or self.notes.get(key)
-            if field is None:
-                raise UsageError(f"{self.name} has no field {key!r}; its fields are {_list(self.inputs | self.outputs)}")
-            info = field.info._copy() if hasattr(field.info, "_copy") else field.info
-            info.description = text
-            changed[field.name] = (field.info.annotation, info)
-        namespace: dict[str, Any] = {name: info for name, (_, info) in changed.items()}
-        annotations = {name: annotation for name, (annotation, _) in changed.items()}
-        return self._subclass({"__doc__": self.instructions, "__annotations__": annotations, **namespace})
+        fields = [(self._field(key), text) for key, text in descriptions.items()]
+        return self._subclass({f.name: f.redeclared(description=text) for f, text in fields})
 
     def without(self, *names: str) -> Callable[..., Any]:
         """A signature without the fields `names` (by key).
 
-        Field validators of the remaining fields are kept; model validators are not, since they may
-        read what was dropped.
+        Field validators of the remaining fields are kept; model validators, serializers and methods
+        are not, since they may read what was dropped.
         """
+        dropped = [self._field(key).name for key in names]
+        return self._rebuild({f.name: f.redeclared() for f in self.fields if f.name not in dropped})
+
+    def _field(self, key: str) -> FieldSpec:
         known = self.inputs | self.outputs | self.notes
-        unknown = [n for n in names if n not in known]
-        if unknown:
-            raise UsageError(f"{self.name} has no field {unknown[0]!r}; its fields are {_list(known)}")
-        return self._rebuild({f.name: (f.info.annotation, f.info) for f in self.fields if f.key not in names})
+        if key not in known:
+            near = closest(key, list(known))
+            hint = f"did you mean {near!r}? " if near else ""
+            raise UsageError(f"{self.name} has no field {key!r}; {hint}its fields are {_list(known)}")
+        return known[key]
 
-    def _subclass(self, namespace: dict[str, Any]) -> Callable[..., Any]:
-        return type(self.cls)(self.name, (self.cls,), {"__module__": self.cls.__module__, **namespace})
+    def _subclass(self, annotations: dict[str, Any], instructions: str | None = None) -> Callable[..., Any]:
+        doc = self.instructions if instructions is None else instructions
+        namespace = {"__module__": self.cls.__module__, "__doc__": doc, "__annotations__": annotations}
+        metaclass = cast("Callable[..., Any]", type(self.cls))
+        made: Callable[..., Any] = metaclass(self.name, (self.cls,), namespace)
+        return made
 
-    def _rebuild(self, fields: Mapping[str, tuple[Any, Any]]) -> Callable[..., Any]:
-        validators = dict[str, Any]()
+    def _rebuild(self, annotations: Mapping[str, Any]) -> Callable[..., Any]:
+        config = {"model_config": ConfigDict(**self.cls.model_config), "__module__": self.cls.__module__}
+        return create_model(
+            self.name,
+            __base__=type("Derived", (Signature,), config),
+            __doc__=self.instructions,
+            __module__=self.cls.__module__,
+            __validators__=self._validators(annotations),
+            **cast("dict[str, Any]", annotations),
+        )
+
+    def _validators(self, names: Iterable[str]) -> dict[str, Any]:
+        """The field validators of those fields, ready for another class."""
+        found = dict[str, Any]()
         for name, decorator in self.cls.__pydantic_decorators__.field_validators.items():
-            kept = tuple(f for f in decorator.info.fields if f in fields or f == "*")
+            kept = [field for field in decorator.info.fields if field in names or field == "*"]
             if kept:
-                wrap = field_validator(*kept, mode=decorator.info.mode, check_fields=False)
-                validators[name] = wrap(getattr(decorator.func, "__func__", decorator.func))
-        base = type("Derived", (Signature,), {"model_config": ConfigDict(**self.cls.model_config), "__module__": self.cls.__module__})
-        definitions = cast("dict[str, Any]", dict(fields))
-        return create_model(self.name, __base__=base, __doc__=self.instructions, __validators__=validators, __module__=self.cls.__module__, **definitions)
+                # Bound to this class; the bare function is what a class body would hold.
+                function = getattr(decorator.func, "__func__", decorator.func)
+                mode: Any = decorator.info.mode
+                wrap: Callable[[Any], Any] = field_validator(*kept, mode=mode, check_fields=False)
+                found[name] = wrap(function)
+        return found
 
 
 def spec(signature: Callable[..., S]) -> Spec[S]:
@@ -246,7 +269,13 @@ def spec(signature: Callable[..., S]) -> Spec[S]:
 
 def row_hash(row: BaseModel) -> str:
     """Content hash of any row."""
-    return digest([type(row).__name__, row.model_dump(mode="json", by_alias=True, fallback=repr)])
+    return digest([type(row).__name__, _dumped(row)])
+
+
+def _dumped(row: BaseModel) -> dict[str, Any]:
+    """What is set, as JSON values by key; computed fields stay out, as they may need an unset output."""
+    computed = type(row).model_computed_fields
+    return row.model_dump(mode="json", by_alias=True, fallback=repr, exclude=set(computed) or None)
 
 
 def _problems(error: ValidationError, field: FieldSpec | None) -> list[str]:
@@ -265,5 +294,3 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 def _list(fields: Mapping[str, Any]) -> str:
     return ", ".join(f"`{key}`" for key in fields) or "none"
-
-

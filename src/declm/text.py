@@ -11,7 +11,7 @@ _SECRETS = re.compile(
     r"""(?ix)
     \b(?:sk|pk|rk|gsk|hf|xai|ghp|gho|glpat|AIza)[-_]?[A-Za-z0-9_\-]{16,}    # keys by prefix
     | (?<=bearer\s)[A-Za-z0-9._~+/\-]{8,}=*                                 # authorization headers
-    | (?<=api[-_]key['"=:\s])\s*['"]?[A-Za-z0-9._\-]{8,}                    # api_key=..., 'api-key': ...
+    | (?<=api[-_]key['"=:])\s*['"]?[A-Za-z0-9._\-]{8,}                    # api_key=..., 'api-key': ...
     | (?<=://)[^/\s:@]+:[^/\s:@]+(?=@)                                      # user:password@host
     """
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 Schema = Mapping[str, Any]
 
@@ -57,7 +57,8 @@ class _Writer:
             return " & ".join(self.write(s) for s in schema["allOf"])
         kind = schema.get("type")
         if isinstance(kind, list):
-            return " | ".join(self.write({**schema, "type": k}) for k in kind)
+            kinds = cast("list[str]", kind)
+            return " | ".join(self.write({**schema, "type": k}) for k in kinds)
         if kind == "array":
             return self._array(schema)
         if kind == "object":
@@ -91,14 +92,16 @@ class _Writer:
     def _object(self, schema: Schema) -> str:
         properties: Mapping[str, Schema] = schema.get("properties", {})
         if not properties:
-            values = schema.get("additionalProperties")
-            return f"{{[key]: {self.write(values)}}}" if isinstance(values, Mapping) and values else "{}"
+            values: Any = schema.get("additionalProperties")
+            key = self.write(schema["propertyNames"]) if "propertyNames" in schema else "key"
+            return f"{{[{key}]: {self.write(values)}}}" if values and values is not True else "{}"
         required = schema.get("required", ())
         members = [self._member(name, s, name in required) for name, s in properties.items()]
         return "{" + ", ".join(members) + "}"
 
     def _member(self, name: str, schema: Schema, required: bool) -> str:
-        note = f" /* {schema['description']} */" if schema.get("description") else ""
+        words = " ".join(schema.get("description", "").split())
+        note = f" /* {words} */" if words else ""
         return f"{name}{'' if required else '?'}: {self.write(schema)}{note}"
 
 

@@ -31,7 +31,18 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Usage(
+            self.calls + other.calls,
+            self.cached + other.cached,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.usd + other.usd,
+            self.seconds + other.seconds,
+            self.unpriced + other.unpriced,
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
 
     def __radd__(self, other: int) -> Usage:
         # So that `sum(usages)` works: it starts from 0.
@@ -73,6 +84,11 @@ class Meter:
     _reserved: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the meter was started."""
+        return time.monotonic() - self.started_s
+
     def reserve(self) -> None:
         """Claim one attempt, before it is sent; every `reserve` is followed by one `settle`.
 
@@ -95,6 +111,11 @@ class Meter:
             self._reserved -= 1
             self.spent = self.spent + usage
 
+    def charge(self, usage: Usage) -> None:
+        """Count what was paid for earlier, such as a row that a ledger gives back."""
+        with self._lock:
+            self.spent = self.spent + usage
+
     def exhausted(self) -> str | None:
         """Name the limit that leaves no room for another attempt, or None."""
         budget, spent = self.budget, self.spent
@@ -104,6 +125,6 @@ class Meter:
             return "tokens"
         if budget.usd is not None and spent.usd >= budget.usd:
             return "usd"
-        if budget.seconds is not None and time.monotonic() - self.started_s >= budget.seconds:
+        if budget.seconds is not None and self.seconds >= budget.seconds:
             return "seconds"
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
@@ -77,12 +77,22 @@ class OutputCodec:
         return self._adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
 
 
+def body_of(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a program runs: a module's `forward`, or the function itself."""
+    module = cast("Any", program)  # every node that can be called is a Module, whose `forward` its users write
+    body: Callable[..., Any] = module.forward if _is_node(program) else program
+    return body
+
+
+def _is_node(program: object) -> bool:
+    return isinstance(program, Node)
+
+
 def _annotated(program: Callable[..., Any]) -> TypeAdapter[Any] | None:
-    target: Any = program.forward if isinstance(program, Node) else program  # type: ignore[attr-defined]  # every other node is a Module
-    if not hasattr(target, "__annotations__"):
-        target = type(target).__call__
+    body = body_of(program)
+    annotated: Any = body if hasattr(body, "__annotations__") else type(body).__call__
     try:
-        returned = get_type_hints(target, include_extras=True).get("return", Any)
+        returned = get_type_hints(annotated, include_extras=True).get("return", Any)
         return None if returned is Any else TypeAdapter(returned)
     except (NameError, TypeError, PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
         return None  # a name or type that can't be resolved: outputs must then be plain

@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from types import CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel
 
@@ -73,8 +73,8 @@ class _Reader:
             return str(value)
         if isinstance(value, functools.partial):
             return ["partial", self.value(value.func), self.value(value.args), self.value(value.keywords)]  # pyright: ignore[reportUnknownMemberType]  # its type is open
-        if isinstance(value, Mapping):
-            return self._mapping(value)  # pyright: ignore[reportUnknownArgumentType]
+        if _is_mapping(value):
+            return self._mapping(value)
         if isinstance(value, (list, tuple)):
             return [self.value(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         if isinstance(value, (set, frozenset)):
@@ -101,7 +101,8 @@ class _Reader:
         if isinstance(value, BaseModel):
             return [_title(type(value)), value.model_dump(mode="json", fallback=repr)]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: self.value(vars(value)[f.name]) for f in dataclasses.fields(value) if f.name in _vars(value)}
+            own = _vars(value)
+            fields = {f.name: self.value(own[f.name]) for f in dataclasses.fields(value) if f.name in own}
             return [_title(type(value)), self._call(value), fields]
         return [_title(type(value)), self._call(value)]
 
@@ -185,7 +186,11 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())  # pyright: ignore[reportUnknownVariableType]
+    return _is_mapping(value) and bool(value) and all(isinstance(part, str) for item in value.items() for part in item)
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
 
 
 def _is_plain(value: Any) -> bool:

@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -143,7 +143,7 @@ class Ledger:
             raise StateError(f"the ledger {str(self.path)!r} holds a damaged entry; delete the file") from error
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Generator[sqlite3.Connection, None, None]:
         """One connection per process, one user at a time; SQLite's errors leave as `StateError`."""
         with self._lock:
             try:

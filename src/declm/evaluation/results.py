@@ -19,6 +19,7 @@ from declm.errors import (
     TruncatedOutput,
     UsageError,
 )
+from declm.score import Score
 from declm.text import clip
 from declm.trace import Call
 from declm.usage import Usage
@@ -88,6 +89,28 @@ class RowResult(Generic[G_co, R_co]):
         shown = "-" if self.score is None else f"{self.score:.3g}"
         note = f", {clip(self.feedback, 80)!r}" if self.feedback else ""
         return f"RowResult({self.index}, {self.outcome}, score={shown}{note})"
+
+
+@dataclass(slots=True)
+class Ran:
+    """What running and scoring one row has given so far; the runner fills it in.
+
+    `answered` says that the program returned `output`; an `error` beside it is then the metric's LM.
+    """
+
+    call: Call
+    answered: bool = False
+    output: Any = None
+    error: DeclmError | None = None
+    score: Score | None = None
+    seconds: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+
+    def fail(self, error: DeclmError) -> None:
+        """Note that the program failed, with the score that follows."""
+        self.error = error
+        value = score_of_failure(error)
+        self.score = None if value is None else Score(value, error.message)
 
 
 def score_of_failure(error: DeclmError) -> float | None:

@@ -23,8 +23,8 @@ Scored = float | bool | Score
 Metric = Callable[[G, R], Scored | Awaitable[Scored]] | Callable[[G, R, Prediction[R]], Scored | Awaitable[Scored]]
 """`(gold, got)` or `(gold, got, run)`, plain or async; `run` is the `Prediction` with its trace."""
 
-SLOW_S = 0.002
-"""A synchronous metric that takes longer than this (seconds) is moved off the event loop."""
+SLOW_S = 0.01
+"""A synchronous metric that takes longer than this (seconds), such as one that asks an LM, leaves the event loop."""
 
 _JUDGE_FAILED = (LMError, ParseError)
 
@@ -39,8 +39,7 @@ class Scorer(Generic[G, R]):
     def __init__(self, metric: Callable[..., Any]) -> None:
         self._metric = metric
         self._wants_run = _wants_run(metric)
-        # A metric starts in a thread, since the first call may import or ask an LM; fast ones leave it.
-        self._threaded = not _is_async(metric)
+        self._is_slow = False
         self.name = name_of(metric)
         self.hash = metric_hash(metric)
 
@@ -65,23 +64,20 @@ class Scorer(Generic[G, R]):
             raise MetricError(f"{error.message} (metric {self.name}, row {index})", row=index) from None
 
     async def _called(self, args: tuple[Any, ...], threads: Threads) -> Any:
+        # A thread costs more than a fast metric itself, so that only slow ones get one.
+        result = await threads.call(self._timed, args) if self._is_slow else self._timed(args)
+        return await result if inspect.isawaitable(result) else result
+
+    def _timed(self, args: tuple[Any, ...]) -> Any:
         started = time.perf_counter()
-        threaded = self._threaded
-        result = await threads.call(self._metric, *args) if threaded else self._metric(*args)
-        if inspect.isawaitable(result):
-            self._threaded = False
-            return await result
-        self._threaded = time.perf_counter() - started > SLOW_S
-        return result
+        try:
+            return self._metric(*args)
+        finally:
+            self._is_slow = time.perf_counter() - started > SLOW_S
 
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {clip(str(error), 300)}" if str(error) else type(error).__name__
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    call: Any = getattr(type(function), "__call__", None)  # noqa: B004  # its code matters, not that it is there
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _wants_run(metric: Callable[..., Any]) -> bool:

@@ -94,9 +94,7 @@ def compare(first: Sequence[float], second: Sequence[float], level: float = 0.95
     return Paired(mean, _t_interval(differences, mean, level), p, "paired t test")
 
 
-def paired_p_value(
-    first: Sequence[float], second: Sequence[float], alternative: Alternative = "two-sided"
-) -> float:
+def paired_p_value(first: Sequence[float], second: Sequence[float], alternative: Alternative = "two-sided") -> float:
     """P of the exact sign test if all scores are 0 or 1, else of Student's paired t test.
 
     Raises:

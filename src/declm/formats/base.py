@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -147,14 +147,7 @@ class Prompt:
         context = {**self.shared, "reason": clip(reason, _REASON_LIMIT), "reply": reply}
         words = self.part(dialect.name, "reask").render(context)
         said = (Message("assistant", reply),) if reply.strip() else ()
-        return Request(
-            messages=(*request.messages, *said, Message("user", words)),
-            schema=request.schema,
-            options=request.options,
-            sample=request.sample,
-            role=request.role,
-            cacheable=request.cacheable,
-        )
+        return replace(request, messages=(*request.messages, *said, Message("user", words)))
 
     def _is_lone(self, role: str) -> bool:
         """Whether the fields of that role are just one."""

@@ -65,21 +65,26 @@ class Chat:
         return dumped(safe)
 
 
+# ASCII: without it, case-insensitive matching pairs letters that `casefold` keeps apart.
+_MARK_FLAGS = re.MULTILINE | re.IGNORECASE | re.ASCII
+
+
 @lru_cache(maxsize=256)
 def _marks(keys: tuple[str, ...]) -> re.Pattern[str]:
     names = "|".join(re.escape(key) for key in keys)
-    return re.compile(rf"^[ \t]*\[\[[ \t]*({names})[ \t]*\]\][ \t]*:?", re.MULTILINE | re.IGNORECASE)
+    return re.compile(rf"^[ \t]*\[\[[ \t]*({names})[ \t]*\]\][ \t]*:?", _MARK_FLAGS)
 
 
 def _split(text: str, keys: tuple[str, ...]) -> dict[str, str]:
     """What stands behind each mark, by key."""
     by_name = {key.casefold(): key for key in keys}
     found, hits = dict[str, str](), list(_marks(keys).finditer(text))
-    for hit, following in zip(hits, [*hits[1:], None], strict=True):
-        key = by_name[hit.group(1).casefold()]
+    ends = [*(hit.start() for hit in hits[1:]), len(text)]
+    for hit, end in zip(hits, ends, strict=False):
+        key = hit.group(1) if hit.group(1) in keys else by_name[hit.group(1).casefold()]
         if key in found:
             raise ParseError(f"the mark [[{key}]] stands more than once", text=text)
-        found[key] = text[hit.end() : following.start() if following else None]
+        found[key] = text[hit.end() : end]
     return found
 
 

@@ -8,7 +8,7 @@ validates the signature as a whole, as in every format, and re-asking is ours (`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
@@ -31,8 +31,7 @@ class Native:
     def render(self, prompt: Prompt, inputs: Mapping[str, Any]) -> Request:
         """Write the request for inputs given as JSON values by key, with the API's own options."""
         request = prompt.request(self, inputs, prompt.schema if prompt.capabilities.structured else None)
-        contract = _contract(prompt.spec.cls, prompt.reasoning)
-        return replace(request, options={**contract.options, **request.options})
+        return replace(request, options={**_contract_of(prompt).options, **request.options})
 
     def parse(self, prompt: Prompt, response: Response) -> dict[str, Any]:
         """Read the output values by key.
@@ -40,7 +39,7 @@ class Native:
         Raises:
             ParseError: the reply holds no JSON object with any of the keys.
         """
-        return _contract(prompt.spec.cls, prompt.reasoning).read(response.text)
+        return _contract_of(prompt).read(response.text)
 
     def reask(self, prompt: Prompt, request: Request, response: Response, reason: str) -> Request:
         """Write the request that follows a reply which could not be accepted."""
@@ -83,8 +82,12 @@ class _Completion:
     choices: list[_Choice]
 
 
+def _contract_of(prompt: Prompt) -> _Contract:
+    return _contract(prompt.spec.cls, prompt.reasoning)  # type: ignore[arg-type]  # mypy takes no model class for hashable
+
+
 @lru_cache(maxsize=256)
-def _contract(signature: Hashable, reasoning: str | None) -> _Contract:
+def _contract(signature: type[BaseModel], reasoning: str | None) -> _Contract:
     # Importing instructor takes two seconds; only this format needs it.
     from instructor import Mode
     from instructor.processing.response import handle_response_model
@@ -92,8 +95,8 @@ def _contract(signature: Hashable, reasoning: str | None) -> _Contract:
         process_response as process,  # pyright: ignore[reportUnknownVariableType]  # partly untyped
     )
 
-    process_response: Callable[..., Any] = process
-    prompt = Prompt(spec(cast("type[BaseModel]", signature)), reasoning=reasoning)  # mypy: classes are not Hashable
+    process_response: Callable[..., Any] = process  # pyright: ignore[reportUnknownVariableType]  # as above
+    prompt = Prompt(spec(signature), reasoning=reasoning)
     model, options = handle_response_model(_reply_class(prompt), mode=Mode.JSON_SCHEMA)
     wanted = options["response_format"]["json_schema"]
     wanted["strict"] = is_strict(wanted["schema"])

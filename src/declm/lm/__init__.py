@@ -6,7 +6,8 @@
 transports; `cached`, `retried` and `metered` are layers; `model` puts them together.
 """
 
+from declm.lm.gateway import register_local
 from declm.lm.model import LM, resolve
 from declm.lm.pull import pull
 
-__all__ = ["LM", "pull", "resolve"]
+__all__ = ["LM", "pull", "register_local", "resolve"]

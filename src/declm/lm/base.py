@@ -94,7 +94,8 @@ def _run(steps: Steps, inner: protocols.LM) -> Response:
             else:
                 step = steps.send(response)
     except StopIteration as stop:
-        return stop.value
+        answer: Response = stop.value
+        return answer
 
 
 async def _arun(steps: Steps, inner: protocols.LM) -> Response:
@@ -112,4 +113,5 @@ async def _arun(steps: Steps, inner: protocols.LM) -> Response:
             else:
                 step = steps.send(response)
     except StopIteration as stop:
-        return stop.value
+        answer: Response = stop.value
+        return answer

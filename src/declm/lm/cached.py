@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from declm import protocols, settings
-from declm.files import cache_dir
+from declm.files import cache_root
 from declm.lm.base import Layer, Send, Steps, received
 from declm.lm.store import Store
 from declm.messages import Request, Response
@@ -21,8 +20,8 @@ class Cached(Layer):
     """Answers from the reply cache where it can; `commit` is the only thing that writes.
 
     The key covers the identity of the LM (model, endpoint, options) and everything in the request,
-    but never a key or a header. Unlike most caches it is filled by the caller, once a reply has been
-    validated: a reply that could not be parsed is asked for again.
+    but never a key. It is filled by the caller once a reply has been validated: one that was cut or
+    could not be parsed is asked for again.
 
     Args:
         cache: True and False beat the settings in force, a path puts the cache elsewhere, None
@@ -36,8 +35,9 @@ class Cached(Layer):
     def steps(self, request: Request) -> Steps:
         """Look the request up, else send it."""
         store = self._store(request)
-        if store is not None:
-            kept = store.get(self._key(request))
+        key = None if store is None else self._key(request)
+        if store is not None and key is not None:
+            kept = store.get(key)
             response = None if kept is None else _read(kept)
             if response is not None:
                 return response
@@ -45,9 +45,10 @@ class Cached(Layer):
 
     def commit(self, request: Request, response: Response) -> None:
         """Keep a validated reply."""
-        store = None if response.cached else self._store(request)
-        if store is not None:
-            store.put(self._key(request), _write(response))
+        store = None if response.cached or response.finish != "stop" else self._store(request)
+        key = None if store is None else self._key(request)
+        if store is not None and key is not None:
+            store.put(key, _write(response))
         super().commit(request, response)
 
     def _store(self, request: Request) -> Store | None:
@@ -58,16 +59,22 @@ class Cached(Layer):
             return None
         return store_at(cache if isinstance(cache, Path) else default_path())
 
-    def _key(self, request: Request) -> str:
-        return digest([self.identity, asdict(request)])
+    def _key(self, request: Request) -> str | None:
+        """Hash of all that shapes the reply; None if an option is no JSON, and so can't be compared."""
+        messages = [(message.role, message.content) for message in request.messages]
+        options = {k: v for k, v in request.options.items() if k != "timeout"}
+        try:
+            return digest([self.identity, messages, request.schema, options, request.sample])
+        except TypeError:
+            return None
 
 
 def default_path() -> Path:
     """The file of the reply cache, in `$DECLM_CACHE_DIR` or the user's cache folder."""
-    return cache_dir() / "replies.db"
+    return cache_root() / "replies.db"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def store_at(path: Path) -> Store:
     """The one store of a path in this process."""
     return Store(path)
@@ -78,15 +85,13 @@ def _write(response: Response) -> dict[str, Any]:
     return {
         "text": response.text,
         "reasoning": response.reasoning,
-        "finish": response.finish,
         "model": response.model,
         "tokens": [usage.input_tokens, usage.output_tokens],
     }
 
 
 def _read(kept: Mapping[str, Any]) -> Response | None:
-    text, reasoning, finish, model = (kept.get(k) for k in ("text", "reasoning", "finish", "model"))
-    fits = isinstance(text, str) and isinstance(model, str) and (reasoning is None or isinstance(reasoning, str))
-    if not fits or finish not in ("stop", "length", "filter"):
+    text, reasoning, model = kept.get("text"), kept.get("reasoning"), kept.get("model")
+    if not isinstance(text, str) or not isinstance(model, str) or not isinstance(reasoning, str | None):
         return None
-    return Response(text, reasoning, finish, Usage(cached=1), model, cached=True)
+    return Response(text, reasoning, "stop", Usage(cached=1), model, cached=True)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from pathlib import Path
 
 
 def usable_cores() -> int:
     """Physical cores open to this process: affinity and container limits count, hyperthreads do not."""
-    if sys.platform == "linux":
-        allowed = os.sched_getaffinity(0)
-        return max(1, min(_physical(allowed), _quota()))
-    return max(1, (os.cpu_count() or 2) // (1 if sys.platform == "darwin" else 2))
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, min(_physical(os.sched_getaffinity(0)), _quota()))
+    return max(1, (os.cpu_count() or 2) // 2)  # the others are hyperthreads or slow cores on most machines
 
 
 def _physical(allowed: set[int]) -> int:

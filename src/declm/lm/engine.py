@@ -21,6 +21,7 @@ from declm.errors import MissingExtra, UnknownModel
 from declm.lm.cores import memory_bytes, usable_cores
 from declm.lm.forks import keep_alive
 from declm.lm.gguf import read_header
+from declm.lm.schemas import closed
 
 _CONTEXT = 8192
 _PROMPT_BATCH = 256  # a call can be stopped between batches: 0.1 to 3 s of prompt on a CPU; no slower than 2048
@@ -109,11 +110,12 @@ class Engine:
     def grammar(self, schema: Mapping[str, Any]) -> str:
         """Write a JSON schema as a grammar that leaves no choice of white space.
 
-        Free white space costs a small model up to half of its reply and can loop. What the grammar
-        can't express is left to validation.
+        Free white space costs a small model half of its reply, and a place to loop in (measured: 34
+        tokens and 0.86 s against 13 tokens and 0.22 s for two short fields). What the grammar can't
+        express is left to validation.
         """
         guidance = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
-        grammar: str = _xllamacpp().json_schema_to_grammar({**schema, "x-guidance": guidance})
+        grammar: str = _xllamacpp().json_schema_to_grammar({**closed(schema), "x-guidance": guidance})
         return grammar
 
     def close(self) -> None:
@@ -173,7 +175,7 @@ def _load(path: Path, plan: Plan) -> Any:
 
 def _xllamacpp() -> Any:
     try:
-        import xllamacpp
+        import xllamacpp  # pyright: ignore[reportMissingTypeStubs]  # it ships no types
     except ImportError as error:
         raise MissingExtra("local", "xllamacpp") from error
     return xllamacpp

@@ -8,9 +8,9 @@ what stands at its end says whether a server answered at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from declm.errors import (
     AuthError,
@@ -28,13 +28,17 @@ from declm.errors import (
 from declm.text import clip
 
 _QUOTA = re.compile(r"(?i)insufficient[_ ]quota|exceeded your current quota|billing|credit balance|out of credits")
-_LONG = re.compile(r"(?i)context[_ ](length|window|size)|maximum context|(prompt|input) is too long|too many (input )?tokens")
+_LONG = re.compile(
+    r"(?i)context[_ ](length|window|size)|maximum context|(prompt|input) is too long|too many .{0,9}tokens"
+)
 _FILTERED = re.compile(r"(?i)content[_ ]?(policy|filter|management)|safety system")
 _NO_MODEL = re.compile(r"(?i)model\W.{0,80}(not (found|exist)|unknown|not supported)|(no such|unknown|invalid) model")
 _NO_PROVIDER = re.compile(r"(?i)provider not provided|unknown provider")
-_NO_KEY = re.compile(r"(?i)(missing|no) .{0,30}(api key|credentials|key is set)|api[_ -]?key.{0,80}must be set|unable to locate credentials")
-_PREFIX = re.compile(r"^((litellm\.)?\w+(Error|Exception|Timeout)( Error)?\s?[:-] )+")
-_LIBRARIES = ("httpx", "httpcore", "aiohttp")
+_NO_KEY = re.compile(r"(?i)(missing|no|locate) .{0,30}(api key|credentials|key is set)|api[_ -]?key.{0,80}must be set")
+_PREFIX = re.compile(r"^((litellm\.)?\w*(Error|Exception|Timeout)( Error)?\s?[:-] )+")
+_SUFFIX = re.compile(r"\nTraceback|\. Handle with `litellm|\n Pass model as|\. Add it here - ")
+_TOO_LONG = "the prompt does not fit the model's window; use fewer or shorter demonstrations"
+_LIBRARIES = ("httpx.", "httpcore.", "aiohttp.")
 _ANSWERED = ("HTTPStatusError", "ClientResponseError")
 
 
@@ -46,9 +50,8 @@ class Failure:
         model: as the user wrote it.
         text: what the provider said, or the library.
         status: HTTP status; None if no server answered.
-        kinds: class names of the exception and its causes, with the module's first part.
+        kinds: class of the exception and of each cause, as `package.Name`.
         retry_after_s: the server's hint, if it gave one.
-        variables: environment variables that would hold the key, if they are empty.
     """
 
     model: str
@@ -56,44 +59,54 @@ class Failure:
     status: int | None = None
     kinds: frozenset[str] = field(default_factory=frozenset[str])
     retry_after_s: float | None = None
-    variables: tuple[str, ...] = ()
-
-    @property
-    def disconnected(self) -> bool:
-        """Whether the connection failed, so that no answer was read."""
-        lost = {k for k in self.kinds if k.startswith(_LIBRARIES) and not k.endswith(_ANSWERED)}
-        return self.status is None and bool(lost or "openai.APIConnectionError" in self.kinds)
 
     @property
     def late(self) -> bool:
         """Whether time ran out first."""
         return self.status in (None, 408) and any("Timeout" in k for k in self.kinds)
 
+    @property
+    def disconnected(self) -> bool:
+        """Whether the connection failed, so that no answer was read."""
+        if self.status is not None:
+            return False
+        return "openai.APIConnectionError" in self.kinds or any(k.startswith(_LIBRARIES) for k in self.kinds)
 
-def read_failure(model: str, error: BaseException, variables: tuple[str, ...] = ()) -> Failure:
+    @property
+    def unreadable(self) -> bool:
+        """Whether an answer came that is no chat completion."""
+        garbled = self.kinds & {"json.JSONDecodeError", "litellm.APIError"} or "valid response" in self.text
+        return self.status is None and bool(garbled)
+
+
+def read_failure(model: str, error: BaseException) -> Failure:
     """Read an exception without importing the library that raised it."""
-    chain = list(_chain(error))
-    kinds = frozenset(f"{c.__module__.split('.')[0]}.{c.__name__}" for e in chain for c in type(e).__mro__)
-    responses: list[Any] = [e.response for e in chain if hasattr(e, "response")]
-    answered = any(k.endswith(_ANSWERED) for k in kinds)
-    status: Any = getattr(error, "status_code", None) if answered or _named(kinds, "litellm.BadRequestError") else None
-    text = str(getattr(error, "message", None) or error).split("\nTraceback", 1)[0]
-    body = next((b for e in chain if isinstance(b := getattr(e, "body", None), dict)), {})
-    code = " ".join(str(body[k]) for k in ("code", "type") if body.get(k))
+    chain = list(causes(error))
+    kinds = frozenset(f"{type(e).__module__.split('.')[0]}.{type(e).__name__}" for e in chain)
+    status: Any = getattr(error, "status_code", None) if any(k.endswith(_ANSWERED) for k in kinds) else None
+    hints = (_retry_after_s(getattr(e, "response", None)) for e in chain)
     return Failure(
         model=model,
-        text=f"{_PREFIX.sub('', text).strip()} {f'({code})' if code else ''}".strip(),
+        text=_text(error, chain),
         status=status if isinstance(status, int) else None,
         kinds=kinds,
-        retry_after_s=next((s for r in responses if (s := _retry_after_s(r)) is not None), None),
-        variables=variables,
+        retry_after_s=next((hint for hint in hints if hint is not None), None),
     )
 
 
-def translate(failure: Failure) -> LMError:
-    """The error of declm's tree that this failure is; its message says what to do."""
+def translate(failure: Failure, *, endpoint: str = "", variables: Sequence[str] = ()) -> LMError:
+    """The error of declm's tree that a failure is; its message says what to do.
+
+    Args:
+        failure: what litellm raised.
+        endpoint: URL for the message, if it is not the provider's own.
+        variables: names of the environment variables that would hold the key and do not.
+    """
     kind, advice = _diagnose(failure)
-    message = f"{failure.model!r}: {advice}; the provider said: {clip(failure.text, 500) or 'nothing'}"
+    if kind is AuthError:
+        advice = f"{advice}: {_how_to_set_key(variables)}"
+    where = f"{failure.model!r} at {endpoint}" if endpoint else repr(failure.model)
+    message = f"{where}: {advice}; it said: {clip(failure.text, 500) or 'nothing'}"
     if kind is RateLimited:
         return RateLimited(message, model=failure.model, status=failure.status, retry_after_s=failure.retry_after_s)
     return kind(message, model=failure.model, status=failure.status)
@@ -102,54 +115,62 @@ def translate(failure: Failure) -> LMError:
 def _diagnose(failure: Failure) -> tuple[type[LMError], str]:
     if failure.late:
         return TimedOut, "no answer in time"
+    if failure.unreadable:
+        return ServerError, "the answer is no chat completion; check api_base"
     if failure.disconnected:
-        return TransportError, "the endpoint can't be reached or broke off: check api_base and the network"
+        return TransportError, "the endpoint can't be reached, or broke off: check api_base and the network"
     if failure.status is None:
         return _diagnose_unsent(failure)
     return _diagnose_answer(failure, failure.status)
 
 
 def _diagnose_unsent(failure: Failure) -> tuple[type[LMError], str]:
-    """No server was asked: the request could not be made, or the reply could not be read."""
-    if _NO_KEY.search(failure.text) or "litellm.AuthenticationError" in failure.kinds:
-        return AuthError, f"there is no key: {_how_to_set_key(failure)}"
-    if "json.JSONDecodeError" in failure.kinds or "litellm.APIError" in failure.kinds:
-        return ServerError, "the endpoint's answer is no chat completion"
-    if failure.kinds & {"builtins.TypeError", "builtins.ValueError", "builtins.KeyError", "builtins.AttributeError"}:
+    """Nothing was sent: litellm could not make a request."""
+    if "litellm.AuthenticationError" in failure.kinds or _NO_KEY.search(failure.text):
+        return AuthError, "there is no key"
+    if _NO_PROVIDER.search(failure.text):
+        return UnknownModel, "there is no such provider"
+    if "litellm.ContextWindowExceededError" in failure.kinds:
+        return ContextTooLong, _TOO_LONG
+    if any(k.startswith(("builtins.", "litellm.Bad", "litellm.Unsupported")) for k in failure.kinds):
         return BadRequest, "litellm can't make a request of this"
     return ServerError, "the call failed"
 
 
 def _diagnose_answer(failure: Failure, status: int) -> tuple[type[LMError], str]:
     text = failure.text
-    if status in (401, 403):
-        return AuthError, f"the key was refused: {_how_to_set_key(failure)}"
     if status == 402 or (status in (400, 403, 429) and _QUOTA.search(text)):
-        return QuotaExceeded, "the account's limit is reached: waiting does not help, check its billing"
+        return QuotaExceeded, "the account's limit is reached; waiting does not help, check its billing"
+    if status in (401, 403):
+        return AuthError, "the key was refused"
     if status == 429:
         return RateLimited, "too many requests"
-    if status == 404 or _NO_PROVIDER.search(text) or (status == 400 and _NO_MODEL.search(text)):
-        return UnknownModel, "there is no such model or provider: check the name and api_base"
+    if status == 404 or (status == 400 and _NO_MODEL.search(text)):
+        return UnknownModel, "there is no such model; check its name and api_base"
     if "litellm.ContextWindowExceededError" in failure.kinds or (status in (400, 413, 422) and _LONG.search(text)):
-        return ContextTooLong, "the prompt does not fit the model's window: use fewer or shorter demonstrations"
+        return ContextTooLong, _TOO_LONG
     if "litellm.ContentPolicyViolationError" in failure.kinds or (status == 400 and _FILTERED.search(text)):
-        return ContentFiltered, "the provider's content filter refused the prompt"
+        return ContentFiltered, "the content filter refused the prompt"
     if status >= 500:
         return ServerError, f"the server failed (HTTP {status})"
     return BadRequest, f"the request was refused (HTTP {status})"
 
 
-def _how_to_set_key(failure: Failure) -> str:
-    if failure.variables:
-        return f"set {' or '.join(failure.variables)} in the environment, or pass LM(..., api_key=...)"
-    return "check the provider's environment variables, or pass LM(..., api_key=...)"
+def _how_to_set_key(variables: Sequence[str]) -> str:
+    names = " or ".join(variables) or "the provider's variable"
+    return f"set {names} in the environment, or pass LM(..., api_key=...)"
 
 
-def _named(kinds: frozenset[str], kind: str) -> bool:
-    return kind in kinds
+def _text(error: BaseException, chain: Sequence[BaseException]) -> str:
+    said = _PREFIX.sub("", _SUFFIX.split(str(getattr(error, "message", None) or error), maxsplit=1)[0]).strip()
+    bodies: Iterator[Any] = (getattr(e, "body", None) for e in chain)
+    body = next((cast("Mapping[str, Any]", b) for b in bodies if isinstance(b, Mapping)), None)  # the wire's JSON
+    codes = [str(body[k]) for k in ("code", "type") if body.get(k)] if body else []
+    return f"{said} ({', '.join(codes)})" if codes else said
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, what it was raised from, and so on."""
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

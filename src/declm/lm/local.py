@@ -3,69 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from declm.errors import BadRequest, ContextTooLong, MissingExtra, ServerError, TimedOut, UnknownModel, UsageError
-from declm.files import cache_dir
 from declm.lm.engine import ENGINES, Engine, EngineOptions
 from declm.lm.pull import PINNED
+from declm.lm.weights import model_path
 from declm.messages import Capabilities, Finish, Request, Response
 from declm.text import canonical
 from declm.usage import Usage
 
 _MAX_TOKENS = 1024
-_ENGINE_OPTIONS = frozenset({"threads", "slots", "n_ctx"})
-
-
-def model_path(name: str) -> Path:
-    """Find the file of `local/<name>`.
-
-    Args:
-        name: a model that `declm pull` knows, a path to a `.gguf` file, or
-            `<org>/<repo>/<file>.gguf` on the Hugging Face hub (downloaded to its own cache).
-
-    Raises:
-        UnknownModel: there is no such file; the message says what to run.
-        MissingExtra: it is on the hub, and huggingface_hub is not installed.
-    """
-    pinned = PINNED.get(name)
-    if pinned is not None:
-        path = cache_dir("models") / pinned.file
-        if not path.is_file():
-            raise UnknownModel(f"the model {name!r} is not on this machine yet: run  declm pull {name}")
-        return path
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    if not name.endswith(".gguf"):
-        raise UnknownModel(
-            f"'local/{name}' names no model: it takes {', '.join(map(repr, PINNED))} or a path to a .gguf file"
-        )
-    parts = name.split("/")
-    if len(parts) < 3 or path.is_absolute() or parts[0] in ("", ".", "..", "~"):
-        raise UnknownModel(f"there is no model file {str(path)!r}")
-    return _from_hub("/".join(parts[:2]), "/".join(parts[2:]))
-
-
-def _from_hub(repo: str, file: str) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise MissingExtra("local", "huggingface_hub") from error
-    try:
-        return Path(hf_hub_download(repo, file))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise UnknownModel(
-            f"there is no file {f'{repo}/{file}'!r} here, and the Hugging Face hub did not give it: {error}"
-        ) from error
+ENGINE_OPTIONS = frozenset({"threads", "slots", "n_ctx"})
 
 
 @dataclass(eq=False)
@@ -80,7 +35,7 @@ class Local:
     _known: list[Path] = field(default_factory=list[Path], init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for key in _ENGINE_OPTIONS & self.options.keys():
+        for key in ENGINE_OPTIONS & self.options.keys():
             value = self.options[key]
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f"{key}={value!r} must be a whole number from 1")
@@ -93,13 +48,13 @@ class Local:
     @property
     def identity(self) -> str:
         """Name, options, and the file's size and time of change, so that another file is another LM."""
-        options = {k: v for k, v in self.options.items() if k not in _ENGINE_OPTIONS}
+        options = {k: v for k, v in self.options.items() if k not in ENGINE_OPTIONS}
         pinned = PINNED.get(self.name)
         if pinned is not None:
             return f"{self.model} {pinned.gguf_sha256[:16]} {canonical(options)}"
         try:
             path = self._path()
-            state = os.stat(path)
+            state = path.stat()
         except (UnknownModel, MissingExtra, OSError):
             return f"{self.model} {canonical(options)}"
         return f"{self.model} {path} {state.st_size} {state.st_mtime_ns} {canonical(options)}"
@@ -143,7 +98,7 @@ class Local:
             MissingExtra: xllamacpp is not installed.
             UnknownModel: the file can't be found or read.
         """
-        chosen = {k: self.options[k] for k in _ENGINE_OPTIONS & self.options.keys()}
+        chosen = {k: self.options[k] for k in ENGINE_OPTIONS & self.options.keys()}
         return ENGINES.get(self._path(), EngineOptions(**chosen))
 
     def _path(self) -> Path:
@@ -159,7 +114,7 @@ class Local:
 
     def _body(self, engine: Engine, request: Request) -> dict[str, Any]:
         options = {"temperature": 0.0, "max_tokens": _MAX_TOKENS, **self.options, **request.options}
-        body = {k: v for k, v in options.items() if k not in _ENGINE_OPTIONS and v is not None}
+        body = {k: v for k, v in options.items() if k not in ENGINE_OPTIONS and v is not None}
         body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
         body["cache_prompt"] = True
         if "seed" in body:
@@ -177,12 +132,14 @@ def _schema_of(response_format: Any) -> Mapping[str, Any] | None:
     if response_format is None:
         return None
     if not isinstance(response_format, Mapping):
-        raise UsageError(f"response_format={response_format!r} must be a mapping such as {{'type': 'json_schema', ...}}")
-    kind = response_format.get("type")
-    if kind == "json_schema":
-        return response_format["json_schema"]["schema"]
-    if kind == "json_object":
-        return response_format.get("schema", {"type": "object"})
+        raise UsageError("response_format must be a mapping such as {'type': 'json_schema', 'json_schema': {...}}")
+    wanted = cast("Mapping[str, Any]", response_format)  # the wire's JSON
+    if wanted.get("type") == "json_schema":
+        schema: Mapping[str, Any] = wanted["json_schema"]["schema"]
+        return schema
+    if wanted.get("type") == "json_object":
+        free: Mapping[str, Any] = wanted.get("schema", {"type": "object"})
+        return free
     return None
 
 

@@ -1,7 +1,8 @@
-"""Which options are secret: those are shown as `***` and never written anywhere."""
+"""Which options are secret, and how texts are kept free of them."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +11,21 @@ from declm.text import clip, redact
 
 _SECRET = re.compile(r"(?i)(^|_)(key|key_id|token|secret|password|credentials?|authorization|headers?|cookies?)$")
 
+_SHORTEST = 6  # a shorter "secret" is a placeholder such as "none", and masking it would garble messages
+
 
 def is_secret(name: str) -> bool:
     """Whether an option of that name holds a key, or headers that may."""
     return _SECRET.search(name) is not None
+
+
+def scrub(text: str, options: Mapping[str, Any]) -> str:
+    """Mask every secret of these options and of the environment, should a server have echoed it."""
+    values = [value for name, value in (*options.items(), *os.environ.items()) if is_secret(name)]
+    for value in values:
+        if isinstance(value, str) and len(value) >= _SHORTEST:
+            text = text.replace(value, "***")
+    return redact(text)
 
 
 def shown(options: Mapping[str, Any]) -> dict[str, str]:

@@ -31,5 +31,5 @@ class Metered(Layer):
         if limited and not self.capabilities.priced:
             raise UsageError(
                 f"the price of {self.model!r} is unknown, so Budget(usd=...) can't be kept; "
-                "limit calls or tokens instead, or register its price with litellm.register_model"
+                "limit calls or tokens instead, or give its price to litellm.register_model before the first call"
             )

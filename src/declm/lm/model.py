@@ -12,9 +12,9 @@ from declm.errors import UnknownModel, UsageError
 from declm.lm.cached import Cached
 from declm.lm.gateway import Gateway, preload
 from declm.lm.local import Local
+from declm.lm.masking import shown
 from declm.lm.metered import Metered
 from declm.lm.retried import Retried, RetryPolicy
-from declm.lm.masking import shown
 from declm.messages import Capabilities, Request, Response
 from declm.text import clip
 
@@ -90,7 +90,7 @@ class LM:
     ) -> None:
         _check_model(model)
         sampling = {k: v for k, v in (("temperature", temperature), ("max_tokens", max_tokens)) if v is not None}
-        _check_sampling(sampling)
+        _check_numbers({**sampling, "deadline": deadline}, attempts)
         transport: protocols.LM
         if model.startswith("local/"):
             if api_base is not None or api_key is not None:
@@ -104,12 +104,16 @@ class LM:
         given = {"api_base": api_base, "api_key": api_key, "cache": cache, "structured": structured}
         limits = {"deadline": deadline, "attempts": attempts}
         object.__setattr__(self, "_layers", layers)
-        object.__setattr__(self, "_given", {
-            **sampling,
-            **{k: v for k, v in given.items() if v is not None},
-            **{k: v for k, v in limits.items() if v != _LIMITS[k]},
-            **options,
-        })
+        object.__setattr__(
+            self,
+            "_given",
+            {
+                **sampling,
+                **{k: v for k, v in given.items() if v is not None},
+                **{k: v for k, v in limits.items() if v != _LIMITS[k]},
+                **options,
+            },
+        )
 
     @property
     def model(self) -> str:
@@ -177,7 +181,7 @@ def resolve(lm: protocols.LM | str) -> protocols.LM:
     """
     if isinstance(lm, str):
         return _named(lm)
-    if not isinstance(lm, protocols.LM):
+    if not isinstance(lm, protocols.LM):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
         raise UsageError(f"lm={clip(repr(lm), 80)} is neither a model name nor an LM; try LM('provider/model')")
     return lm
 
@@ -188,7 +192,7 @@ def _named(name: str) -> LM:
 
 
 def _check_model(model: str) -> None:
-    if not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+    if not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
         raise UsageError(f"model={clip(repr(model), 80)} must be a text such as 'openai/gpt-5-mini'")
     provider, _, name = model.partition("/")
     if provider and name:
@@ -201,7 +205,9 @@ def _check_model(model: str) -> None:
     )
 
 
-def _check_sampling(sampling: Mapping[str, Any]) -> None:
-    for name, value in sampling.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+def _check_numbers(numbers: Mapping[str, Any], attempts: object) -> None:
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
             raise UsageError(f"{name}={value!r} must be a number from 0")
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise UsageError(f"attempts={attempts!r} must be a whole number from 1: it counts the first send too")

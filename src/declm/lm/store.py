@@ -7,16 +7,16 @@ alone. Each is logged once per process (logger `declm`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from declm.lm.forks import keep_alive
 
@@ -71,16 +71,16 @@ class Store:
         body, crc = row
         if isinstance(body, str) and crc == zlib.crc32(body.encode("utf-8", "replace")):
             try:
-                value = json.loads(body)
-            except ValueError:
+                value: Any = json.loads(body)
+            except (ValueError, RecursionError):
                 value = None
             if isinstance(value, dict):
-                return value
+                return cast("dict[str, Any]", value)  # a JSON object has text keys
         self._report("damaged", f"the reply cache {str(self.path)!r} holds damaged rows; they are asked for again")
         return None
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    @contextlib.contextmanager
+    def _connection(self) -> Generator[sqlite3.Connection]:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
@@ -96,7 +96,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
-        connection = sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -107,20 +107,22 @@ class Store:
         return connection
 
     def _failed(self, error: sqlite3.Error | OSError) -> None:
-        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-        if damaged:
-            self._replace()
-            self._report("replaced", f"the reply cache {str(self.path)!r} was damaged ({error}) and starts anew")
+        if type(error) is sqlite3.DatabaseError:  # "malformed", "not a database"; its subclasses are other faults
+            self._set_aside()
+            self._report(
+                "replaced",
+                f"the reply cache {str(self.path)!r} is damaged ({error}); it was renamed to *.damaged and starts anew",
+            )
         else:
             self._report("unusable", f"the reply cache {str(self.path)!r} can't be used ({error}); calls go on without")
 
-    def _replace(self) -> None:
+    def _set_aside(self) -> None:
+        """Rename the file, which may be something of the user's, and drop SQLite's side files."""
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            try:
-                os.unlink(f"{self.path}{suffix}")
-            except OSError:
-                continue  # gone already, or not ours to remove: then the store stays unusable
+        with contextlib.suppress(OSError):  # another process was first, or we may not: then the store is unusable
+            self.path.replace(f"{self.path}.damaged")
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def _report(self, kind: str, message: str) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from declm.evaluation.statistics import best_of_many, better
+from declm.evaluation.statistics import best_of_many, paired_p_value
 from declm.optimizers.race import Scores, mean, paired
 
 LEVEL = 0.05
@@ -55,7 +55,7 @@ def judge(
     gain = mean(both[0]) - mean(both[1]) if both[0] else 0.0
     if not tuned:
         return Verdict(val_p, val_p, len(mine), None, 0, gain)
-    confirm_p = better(tuned, plain)
+    confirm_p = paired_p_value(tuned, plain, "greater")
     return Verdict(_stouffer(val_p, len(mine), confirm_p, len(tuned)), val_p, len(mine), confirm_p, len(tuned), gain)
 
 

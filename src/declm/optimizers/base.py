@@ -46,7 +46,7 @@ class Problem(Generic[M]):
     progress: bool | None = None
 
 
-Fate = Literal["baseline", "finished", "raced out", "repeated", "stopped"]
+Fate = Literal["baseline", "finished", "raced out", "repeated", "stopped", "outage"]
 
 
 @dataclass(frozen=True, slots=True)

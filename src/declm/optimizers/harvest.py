@@ -15,11 +15,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from declm.demo import Demo
+from declm.errors import TooManyErrors
 from declm.optimizers.bench import Bench, Traced
 from declm.optimizers.pools import Pool
 from declm.optimizers.proposals import Example
 from declm.specs import Spec, row_hash, spec
-from declm.state import ProgramState, Stateful
+from declm.state import Stateful
 from declm.text import canonical
 
 LOOK = 16
@@ -45,57 +46,67 @@ class Harvest:
             self.solved.setdefault(path, []).append(example)
 
 
-async def harvest(bench: Bench, rows: Sequence[BaseModel], share: float) -> Harvest:
-    """Run the teacher over rows until every predictor has enough demos.
+async def harvest(bench: Bench, level: float, share: float) -> Harvest:
+    """Run the teacher over train until every predictor has enough demos.
 
-    Stops early when `share` of the calls budget is used. Cost: at most `ROUNDS * len(rows)` runs.
+    A run passes with a score of `level` or more. Stops early when `share` of the budget is used, or
+    when the provider fails too often. Cost: at most `ROUNDS * len(train)` runs.
     """
-    found = Harvest()
-    found_labels = {path: labeled(p, rows) for path, p in bench.predictors.items()}
-    free = all(_complete(p, found_labels[path]) for path, p in bench.predictors.items())
+    rows, found = bench.problem.train, Harvest()
+    free = all(_complete(p, labeled(p, rows)) for p in bench.predictors.values())
     order = list(range(len(rows)))
-    random.Random(f"declm:{bench.seed}:harvest").shuffle(order)  # noqa: S311  # a reproducible draw
+    random.Random(f"declm:{bench.problem.seed}:harvest").shuffle(order)  # noqa: S311  # a reproducible draw
     if free:
         order = order[:LOOK]
-    for round_ in range(1 if free else ROUNDS):
-        order = await _round(bench, rows, order, round_, share, found)
+    try:
+        for sample in range(1 if free else ROUNDS):
+            order = await _pass(bench, order, sample, level, share, found)
+    except TooManyErrors as error:
+        bench.troubles.append(error.message)
     return found
 
 
-async def _round(
-    bench: Bench, rows: Sequence[BaseModel], order: list[int], round_: int, share: float, found: Harvest
+async def _pass(
+    bench: Bench, order: list[int], sample: int, level: float, share: float, found: Harvest
 ) -> list[int]:
-    """One pass over the rows in blocks; returns the rows that did not pass."""
-    failed, size = list[int](), max(8, bench.concurrency)
+    """One pass over rows (by index) in blocks; returns those that did not pass."""
+    rows, failed, size = bench.problem.train, list[int](), max(8, bench.concurrency)
     for start in range(0, len(order), size):
         if _enough(bench, found) or not bench.affords(size, share):
             return failed
         block = order[start : start + size]
-        for index, run in zip(block, await bench.traced([rows[i] for i in block], round_), strict=True):
+        for index, run in zip(block, await bench.traced([rows[i] for i in block], sample), strict=True):
             if run is None:
                 continue
-            if not run.passed:
+            if run.score >= level:
+                _take(rows[index], run, found)
+            else:
                 failed.append(index)
-            _take(rows[index], run, found)
+                _learn(rows[index], run, found)
     return failed
 
 
 def _take(row: BaseModel, run: Traced, found: Harvest) -> None:
+    """Keep every step of a passing run as a demo."""
+    for step in run.steps:
+        demo = Demo(
+            inputs=step.inputs, outputs=step.outputs, source="bootstrapped", row=row_hash(row), score=run.score
+        )
+        found.keep(step.path, demo, Example(step.inputs, step.outputs, {}))
+
+
+def _learn(row: BaseModel, run: Traced, found: Harvest) -> None:
+    """Keep every step of a failing run for the proposer, with the gold outputs that it missed."""
     gold = _values(row)
-    for call in run.calls:
-        expected = {k: v for k, v in gold.items() if k in call.outputs and v != call.outputs[k]}
-        example = Example(call.inputs, call.outputs, {} if run.passed else expected, run.feedback)
-        if run.passed:
-            demo = Demo(
-                inputs=call.inputs, outputs=call.outputs, source="bootstrapped", row=row_hash(row), score=run.score
-            )
-            found.keep(call.path, demo, example)
-        else:
-            found.failed.setdefault(call.path, []).append(example)
+    for step in run.steps:
+        expected = {k: v for k, v in gold.items() if k in step.outputs and v != step.outputs[k]}
+        example = Example(step.inputs, step.outputs, expected, run.feedback)
+        found.failed.setdefault(step.path, []).append(example)
 
 
 def _enough(bench: Bench, found: Harvest) -> bool:
-    return all(len(found.bootstrapped.get(path, ())) >= bench.max_demos for path in bench.predictors)
+    wanted = bench.problem.max_demos
+    return all(len(found.bootstrapped.get(path, ())) >= wanted for path in bench.predictors)
 
 
 def labeled(predictor: Stateful, rows: Sequence[BaseModel]) -> list[Demo]:
@@ -117,15 +128,15 @@ def _complete(predictor: Stateful, demos: Sequence[Demo]) -> bool:
     return predictor.reasoning_key is None and bool(demos) and predictor.spec.outputs.keys() <= demos[0].outputs.keys()
 
 
-def pools(bench: Bench, found: Harvest, rows: Sequence[BaseModel]) -> dict[str, Pool]:
+def pools(bench: Bench, found: Harvest) -> dict[str, Pool]:
     """One pool per predictor: labelled demos where they are complete, else bootstrapped ones first."""
-    made = dict[str, Pool]()
+    made, rows = dict[str, Pool](), bench.problem.train
     for path, predictor in bench.predictors.items():
         own, traced = labeled(predictor, rows), found.bootstrapped.get(path, [])
         complete = _complete(predictor, own)
         first, second = (own, traced) if complete else (traced, own)
         inputs = [demo.inputs for demo in first]
-        if complete or len(traced) < bench.max_demos // 2:
+        if complete or len(traced) < bench.problem.max_demos // 2:
             first = [*first, *(demo for demo in second if demo.inputs not in inputs)]
         made[path] = Pool(tuple(first), _closed(predictor.spec, first))
     return made
@@ -151,11 +162,3 @@ def _values(row: BaseModel) -> Mapping[str, Any]:
     inputs, outputs = known.dump(row)
     return {**inputs, **outputs}
 
-
-def without_row(state: ProgramState, row: str) -> ProgramState:
-    """The state with no demo that stems from this row, so that no row is shown its own answer."""
-    for path, predictor in state.predictors.items():
-        kept = tuple(demo for demo in predictor.demos if demo.row != row)
-        if len(kept) < len(predictor.demos):
-            state = state.with_predictor(path, predictor.model_copy(update={"demos": kept}))
-    return state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from declm.evaluation.statistics import better
+from declm.evaluation.statistics import paired_p_value
 
 FIRST = 16
 BLOCK = 8
@@ -26,7 +26,7 @@ def blocks(rows: int) -> list[tuple[int, int]]:
 def loses(candidate: Scores, incumbent: Scores) -> bool:
     """Whether the candidate is worse on the rows seen by both, at the 5 % level (one-sided)."""
     mine, theirs = paired(candidate, incumbent)
-    return bool(mine) and better(theirs, mine) < LEVEL
+    return bool(mine) and paired_p_value(theirs, mine, "greater") < LEVEL
 
 
 def paired(candidate: Scores, incumbent: Scores) -> tuple[list[float], list[float]]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from declm.errors import StateError
+from declm.files import write_atomic
 from declm.optimizers.acceptance import Verdict
 from declm.optimizers.base import Trial
-from declm.reports import page
+from declm.reports.html import search_fragment, search_page
 from declm.usage import Usage
 
 
@@ -26,6 +28,7 @@ class SearchReport:
         accepted: whether the best candidate was returned.
         verdict: the test behind that; None if nothing scored above the baseline.
         stopped: the budget limit that ended the search early, if one did.
+        troubles: provider failures that cost trials, in words.
         differences: what the best candidate changes, one line each.
         usage: everything that was spent.
     """
@@ -39,6 +42,7 @@ class SearchReport:
     accepted: bool
     verdict: Verdict | None
     stopped: str | None
+    troubles: tuple[str, ...]
     differences: tuple[str, ...]
     usage: Usage
 
@@ -63,6 +67,7 @@ class SearchReport:
         lines += ["", self.conclusion, *(f"  {line}" for line in self.differences)]
         if self.stopped:
             lines.append(f"The budget's limit on {self.stopped} ended the search.")
+        lines += [f"Lost to failures: {trouble}" for trouble in self.troubles]
         lines.append(f"Spent {_spent(self.usage)}.")
         return "\n".join(lines)
 
@@ -73,7 +78,7 @@ class SearchReport:
         return f"{trial.number:>5}  {trial.score:>6.3f}  {trial.rows:>5}  {trial.fate:9}  {what} {mark}".rstrip()
 
     def _repr_html_(self) -> str:
-        return page("search_body", self._context())
+        return search_fragment(self._context())
 
     def save(self, path: str | Path) -> None:
         """Write one self-contained HTML page.
@@ -81,17 +86,18 @@ class SearchReport:
         Raises:
             StateError: the file can't be written.
         """
-        from declm.reports import save_page
-
-        save_page(path, "search", self._context())
+        try:
+            write_atomic(path, search_page(self._context()))
+        except OSError as error:
+            raise StateError(f"can't write {str(path)!r}: {error.strerror or error}") from error
 
     def _context(self) -> dict[str, Any]:
         return {
             "program": self.program,
             "conclusion": self.conclusion,
-            "accepted": self.accepted,
             "spent": _spent(self.usage),
             "differences": list(self.differences),
+            "troubles": list(self.troubles),
             "best_number": self.best_number,
             "baseline": self.baseline,
             "trials": [

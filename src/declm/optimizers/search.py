@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from declm.errors import BudgetExceeded
+from declm.errors import BudgetExceeded, TooManyErrors
 from declm.optimizers.acceptance import Verdict, judge
 from declm.optimizers.base import Fate, M, Optimized, Problem, Trial
 from declm.optimizers.bench import Bench
+from declm.optimizers.forecasts import forecast
 from declm.optimizers.harvest import Harvest, examples, harvest, labeled, pools
 from declm.optimizers.pools import Pool
 from declm.optimizers.proposals import Brief, leaks, propose
@@ -29,6 +30,7 @@ from declm.optimizers.race import Scores, blocks, estimate, loses, mean
 from declm.optimizers.reporting import SearchReport
 from declm.optimizers.spaces import Slot, Space, demo_counts, unique
 from declm.optimizers.study import Study
+from declm.specs import row_hash
 from declm.state import ProgramState
 
 HARVEST_SHARE = 0.3
@@ -39,6 +41,9 @@ CONFIRM_SHARE = 0.2
 
 CONFIRM_ROWS = 100
 """Confirmation rows at most."""
+
+OUTAGES = 3
+"""Trials in a row lost to provider failures, after which the best so far is returned."""
 
 REPEATS = 12
 """Points in a row that stand for known states, after which the space counts as exhausted."""
@@ -93,13 +98,14 @@ class _Search:
     scores: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
     verdict: Verdict | None = None
     stopped: str | None = None
+    outages: int = 0
     study: Study | None = None
     baseline: _Candidate | None = None
     incumbent: _Candidate | None = None
 
     async def run(self, problem: Problem[Any]) -> None:
         bench, state = self.bench, problem.program.state
-        bench.announce(self._forecast(problem))
+        bench.announce(forecast(problem, self.options.trials, self.options.proposals))
         scores = await bench.scores(state, 0, len(problem.val))
         self.baseline = self.incumbent = _Candidate(0, {}, state, scores)
         self.trials.append(Trial(0, {}, state, mean(scores), len(scores), "baseline"))
@@ -116,14 +122,22 @@ class _Search:
 
     async def _space(self, problem: Problem[Any]) -> Space:
         bench = self.bench
-        found = await harvest(bench, problem.train, HARVEST_SHARE)
-        made = pools(bench, found, problem.train)
+        found = await harvest(bench, self._level(), HARVEST_SHARE)
+        made = pools(bench, found)
         texts = await asyncio.gather(*(self._instructions(problem, found, path) for path in bench.predictors))
         slots = tuple(
             Slot(path, text, pool, demo_counts(pool, self._limit(problem, pool)))
             for (path, pool), text in zip(made.items(), texts, strict=True)
         )
         return Space(problem.program.state, slots)
+
+    def _level(self) -> float:
+        """The score from which a run is worth imitating: 1, or the baseline's upper quartile."""
+        assert self.baseline is not None
+        known = sorted(score for score in self.baseline.scores if score is not None)
+        if all(score in (0.0, 1.0) for score in known):
+            return 1.0
+        return max(0.5, known[(3 * len(known)) // 4])
 
     def _limit(self, problem: Problem[Any], pool: Pool) -> int:
         """How many demos fit: the asked maximum, and a share of the context window."""
@@ -157,7 +171,7 @@ class _Search:
     def _open(self, space: Space) -> None:
         assert self.baseline is not None
         sizes = space.sizes()
-        self.study = Study(sizes, self.bench.seed)
+        self.study = Study(sizes, self.bench.problem.seed)
         point = dict.fromkeys(sizes, 0)
         self.study.add(point, mean(self.baseline.scores), {"fate": "baseline", "rows": len(self.baseline.scores)})
         self.study.open_with(space.openings())
@@ -179,7 +193,9 @@ class _Search:
                     self._tell(candidate, fate)
                 if "stopped" in fates:
                     raise BudgetExceeded("no room for another block of rows", limit=self.bench.tight)
-                bar.show(len(self.trials) - 1, self._best_score(), self.bench.usage)
+                bar.advance(len(group), {"best": f"{self._best_score():.3f}", "calls": str(self.bench.usage.calls)})
+                if self.outages >= OUTAGES:
+                    return
 
     def _ask(self, space: Space) -> _Candidate:
         assert self.study is not None
@@ -201,6 +217,9 @@ class _Search:
                 seen = await self.bench.scores(candidate.state, start, stop)
             except BudgetExceeded:
                 return "stopped"
+            except TooManyErrors as error:
+                self.bench.troubles.append(f"trial {candidate.number}: {error.message}")
+                return "outage"
             candidate.scores = [*candidate.scores, *seen]
             if stop < rows and loses(candidate.scores, rival):
                 return "raced out"
@@ -212,7 +231,8 @@ class _Search:
         trial = Trial(candidate.number, candidate.choices, candidate.state, mean(candidate.scores), seen, fate)
         self.trials.append(trial)
         unscored = sum(score is None for score in candidate.scores)
-        if not seen or unscored > seen // 4:
+        self.outages = self.outages + 1 if fate == "outage" else 0
+        if not seen or fate == "outage" or unscored > seen // 4:
             self.study.tell(trial, None)  # an outage says nothing about the candidate
             return
         self.study.tell(trial, estimate(candidate.scores, self.incumbent.scores))
@@ -247,7 +267,7 @@ class _Search:
 
     async def _confirmation(self, problem: Problem[Any], winner: ProgramState) -> tuple[Scores, Scores]:
         shown = {demo.row for state in winner.predictors.values() for demo in state.demos}
-        rows = [row for row in problem.train if self.bench.hash(row) not in shown][:CONFIRM_ROWS]
+        rows = [row for row in problem.train if row_hash(row) not in shown][:CONFIRM_ROWS]
         while rows and not self.bench.affords(2 * len(rows), 1.0):
             rows = rows[: len(rows) // 2]
         assert self.baseline is not None
@@ -272,6 +292,7 @@ class _Search:
             accepted=accepted,
             verdict=self.verdict,
             stopped=self.stopped,
+            troubles=tuple(self.bench.troubles),
             differences=tuple(self.baseline.state.diff(self.incumbent.state)),
             usage=self.bench.usage,
         )
@@ -289,12 +310,6 @@ class _Search:
         if self.verdict is None:
             return False
         return problem.accept == "best" or self.verdict.significant
-
-    def _forecast(self, problem: Problem[Any]) -> int:
-        """Runs of the program that the search will make, about."""
-        wanted = self.options.trials if problem.budget.trials is None else problem.budget.trials
-        val, train = len(problem.val), len(problem.train)
-        return val + min(train, 2 * problem.max_demos) + round(wanted * 0.6 * val) + 2 * min(train // 2, CONFIRM_ROWS)
 
 
 def _padded(scores: Scores, rows: int) -> list[float | None]:

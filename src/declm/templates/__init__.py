@@ -30,6 +30,9 @@ SOURCE_LIMIT = 256_000
 # What a template can raise while it runs; the data it gets is plain, so nothing else can.
 _FAILURES = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError)
 
+# What it can raise while it is read: Python's compiler has limits of nesting of its own.
+_UNREADABLE = (jinja2.TemplateError, SyntaxError, ValueError, RecursionError, MemoryError)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -71,13 +74,7 @@ class Templates:
             TemplateError: there is no such template, its syntax is wrong, or it uses a variable or
                 field that does not exist.
         """
-        environment = _environment(self._search)
-        name, text = self._source(format, part)
-        try:
-            _check(environment, text, name, names)
-            return Part(name, _compiled(environment, text, name))
-        except jinja2.TemplateError as error:
-            raise _failure(name, error) from error
+        return self._load(*self._source(format, part), names)
 
     def hash(self, format: str) -> str:
         """Content hash of everything that a format's prompt may be made of."""
@@ -96,13 +93,19 @@ class Templates:
         """Render any template file that belongs to no signature, such as `propose/example.jinja`.
 
         Raises:
-            TemplateError: there is none of that name, or it fails.
+            TemplateError: there is none of that name, it uses a variable that is not in `context`,
+                or it fails.
         """
-        name, text = self._read(path)
+        return self._load(*self._read(path), Names(tuple(context))).render(context)
+
+    def _load(self, name: str, text: str, names: Names) -> Part:
+        environment = _environment(self._search)
         try:
-            return Part(name, _compiled(_environment(self.folders), text, name)).render(context)
-        except jinja2.TemplateError as error:
+            compiled = _compiled(environment, text, name)
+            _check(environment, text, name, names)
+        except _UNREADABLE as error:
             raise _failure(name, error) from error
+        return Part(name, compiled)
 
     def _source(self, format: str, part: str) -> tuple[str, str]:
         """A part's name for messages, and its text."""

@@ -17,7 +17,8 @@ class Names:
 
     Args:
         variables: names that declm passes to the part, whatever the signature.
-        fields: keys of the signature's fields that the part sees as variables of their own.
+        fields: keys of the signature's fields that the part sees as variables of their own; none
+            where there is no signature.
         mapping: the variable that holds those fields by key, for keys that are no identifiers or
             are hidden by one of `variables`.
     """
@@ -37,7 +38,7 @@ def check(tree: nodes.Template, name: str, names: Names) -> None:
     for node in tree.find_all(nodes.Name):
         if node.name in unknown:
             raise _unknown(f"variable `{node.name}`", node.name, name, node.lineno, names)
-    for field, line in _fields_read(tree, names.mapping):
+    for field, line in _fields_read(tree, names.mapping) if names.fields else ():
         if field not in names.fields:
             raise _unknown(f"field `{names.mapping}.{field}`", field, name, line, names)
 

@@ -9,8 +9,10 @@ character and every turn of a loop or macro is paid for from a budget per render
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes, pass_context
@@ -23,8 +25,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 OUTPUT_LIMIT = 16_000_000
 """Characters that one rendering may write, intermediate texts included."""
 
+SECONDS_LIMIT = 0.5
+"""Processor time that one rendering may take."""
+
 _TURN = 64
-"""What one turn of a loop or macro costs, in characters, besides the text in its body."""
+_CALL = 1000
+"""What a turn of a loop and a call of a macro cost, in characters, besides the text in its body."""
 
 _INTEGER_LIMIT = 2**63
 
@@ -44,10 +50,12 @@ _REFUSED = {
 class _Purse:
     """What one rendering may still spend."""
 
-    __slots__ = ("left",)
+    __slots__ = ("left", "look", "until")
 
     def __init__(self) -> None:
         self.left = OUTPUT_LIMIT
+        self.until = time.thread_time() + SECONDS_LIMIT
+        self.look = time.perf_counter() + SECONDS_LIMIT
 
 
 _purse: ContextVar[_Purse | None] = ContextVar("declm_template_purse", default=None)
@@ -69,6 +77,9 @@ def _pay(amount: int) -> None:
     purse.left -= amount
     if purse.left < 0:
         raise SecurityError(f"the template writes more than {OUTPUT_LIMIT:,} characters or loops too long")
+    # The wall clock is the cheaper one, and never behind; a busy machine is no reason to give up.
+    if time.perf_counter() > purse.look and time.thread_time() > purse.until:
+        raise SecurityError(f"the template takes longer than {SECONDS_LIMIT} seconds")
 
 
 class Environment(ImmutableSandboxedEnvironment):
@@ -81,15 +92,17 @@ class Environment(ImmutableSandboxedEnvironment):
             undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
         )
         self.globals: dict[str, Any] = {}
-        self.filters: dict[str, Callable[..., Any]] = {name: _JINJA_FILTERS[name] for name in _KEPT_FILTERS.split()}
+        self.filters: dict[str, Callable[..., Any]] = {
+            name: _paid(_JINJA_FILTERS[name])  # pyright: ignore[reportUnknownArgumentType]  # partly untyped
+            for name in _KEPT_FILTERS.split()
+        }
         self.filters |= {"charge": _charge, "indent": _indent, "join": _join, "json": _json, "tojson": _json}
         self.filters |= {"replace": _replace, "round": _round, "string": _string}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Look a name up: a mapping's key, or what loops and imported macros offer."""
         if type(obj) is dict and attribute in obj:  # the usual case, and most of the time of a rendering
-            found: Any = obj[attribute]
-            return found
+            return obj[attribute]  # pyright: ignore[reportUnknownVariableType]  # any JSON
         if isinstance(obj, (LoopContext, TemplateModule)):
             return super().getattr(obj, attribute)
         return self.getitem(obj, attribute)
@@ -98,10 +111,9 @@ class Environment(ImmutableSandboxedEnvironment):
         """Look an index, slice or key up; never an attribute."""
         if isinstance(obj, (Mapping, list, tuple, str)):
             try:
-                found: Any = obj[argument]
+                return obj[argument]  # pyright: ignore[reportUnknownVariableType]  # any JSON
             except (TypeError, LookupError):
-                return self.undefined(obj=obj, name=argument)
-            return found
+                pass
         return self.undefined(obj=obj, name=argument)
 
     def is_safe_callable(self, obj: Any) -> bool:
@@ -132,11 +144,7 @@ def _refuse(source: nodes.Template, name: str | None) -> None:
     for kind, reason in _REFUSED.items():
         for node in source.find_all(kind):
             raise TemplateSyntaxError(reason, node.lineno, name)
-    for node in source.find_all(nodes.Call):
-        if not isinstance(node.node, nodes.Name) and not (
-            isinstance(node.node, nodes.Getattr) and isinstance(node.node.node, nodes.Name)
-        ):
-            raise TemplateSyntaxError("only macros can be called; use filters", node.lineno, name)
+    _refuse_calls(source, name)
     for node in source.find_all((nodes.List, nodes.Tuple)):
         loads = getattr(node, "ctx", "load") == "load"
         if loads and not all(isinstance(item, nodes.Const) for item in node.items):  # type: ignore[attr-defined]  # both kinds have items
@@ -149,15 +157,43 @@ def _refuse(source: nodes.Template, name: str | None) -> None:
             raise TemplateSyntaxError("No filter named 'charge'.", node.lineno, name)
 
 
+def _refuse_calls(source: nodes.Template, name: str | None) -> None:
+    """Let calls reach macros by their name only, defined here or imported."""
+    macros: set[Any] = {macro.name for macro in source.find_all(nodes.Macro)}
+    for found in source.find_all(nodes.FromImport):
+        macros |= {item[1] if isinstance(item, tuple) else item for item in found.names}
+    modules = {found.target for found in source.find_all(nodes.Import)}
+    for call in source.find_all(nodes.Call):
+        target = call.node
+        by_module = (
+            isinstance(target, nodes.Getattr) and isinstance(target.node, nodes.Name) and target.node.name in modules
+        )
+        if not by_module and not (isinstance(target, nodes.Name) and target.name in macros):
+            raise TemplateSyntaxError("only macros can be called; use filters", call.lineno, name)
+
+
 def _meter(source: nodes.Template) -> None:
     """Let every turn of a loop or macro pay for itself, and join texts within the budget."""
     for node in list(source.find_all((nodes.For, nodes.Macro))):
         body: list[nodes.Node] = node.body  # type: ignore[attr-defined]  # both kinds have a body
-        size = _TURN + sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        size = (_TURN if isinstance(node, nodes.For) else _CALL) + sum(
+            len(data.data) for data in node.find_all(nodes.TemplateData)
+        )
         price = nodes.Filter(nodes.Const(size), "charge", [], [], None, None)
         body.insert(0, nodes.Output([price]).set_lineno(node.lineno))
     for concat in list(source.find_all(nodes.Concat)):
         concat.nodes[:] = [nodes.Filter(n, "string", [], [], None, None, lineno=n.lineno) for n in concat.nodes]
+
+
+def _paid(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let one of Jinja's filters pay for the size of its arguments, and look at the clock."""
+
+    @wraps(function)  # keeps Jinja's mark of what it passes
+    def paid(*args: Any, **options: Any) -> Any:
+        _pay(sum(len(arg) for arg in args if isinstance(arg, (str, list, tuple, dict))))  # pyright: ignore[reportUnknownArgumentType]  # any JSON
+        return function(*args, **options)
+
+    return paid
 
 
 # --- filters; `pass_context` keeps Jinja from running them while it compiles
@@ -165,7 +201,7 @@ def _meter(source: nodes.Template) -> None:
 
 @pass_context
 def _charge(_context: Context, amount: int) -> str:
-    _pay(amount)
+    _pay(max(amount, 0))  # a template may name the filter in `map`
     return ""
 
 

@@ -14,8 +14,11 @@ from typing import Any
 DEPTH_LIMIT = 200
 """Nesting that a reply may have."""
 
-_PASSES = 8
+_PASSES = 4
 """How often the text may be gone over, all candidates together."""
+
+_CANDIDATES = 1000
+"""How many opening braces are tried."""
 
 _SPACE = re.compile(r"(?:\s+|//[^\n]*)*")
 _WORD = re.compile(r"[A-Za-z_][\w\-]*")
@@ -32,8 +35,10 @@ class _Unreadable(Exception):
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
     """The outermost objects in a text, in order."""
-    reader, start, work = _Reader(text), text.find("{"), _PASSES * len(text) + 1000
-    while start >= 0 and work > 0:
+    reader, start, work = _Reader(text), text.find("{"), _PASSES * len(text)
+    for _ in range(_CANDIDATES):
+        if start < 0 or work < 0:
+            return
         try:
             found, end = reader.object(start, 1)
             yield found
@@ -41,6 +46,8 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
         except _Unreadable as stop:
             work -= stop.args[0] - start
             end = start + 1
+        except RecursionError:  # the caller's own stack left less room than the depth limit needs
+            return
         start = text.find("{", end)
 
 
@@ -51,7 +58,7 @@ def container(text: str) -> dict[str, Any] | list[Any] | None:
         return None
     try:
         found, end = _Reader(text).value(at, 0)
-    except _Unreadable:
+    except (_Unreadable, RecursionError):
         return None
     return found if not text[end:].strip() else None
 

@@ -1,0 +1,81 @@
+"""Rows into the ledger and out of it, for one program and one metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from declm.errors import DeclmError, StateError
+from declm.evaluation.codec import OutputCodec, dump_trace, dump_usage, load_trace, load_usage
+from declm.evaluation.ledger import Key, Ledger
+from declm.evaluation.results import FAILURES, Ran, dump_error, load_error
+from declm.specs import spec
+from declm.trace import Call
+
+
+class Keeper:
+    """Keeps what is worth keeping: answers, and the program's own failures.
+
+    Provider failures and crashes are not kept: the next run tries those rows again. Where the gold
+    row or the output has a sensitive field, the score is kept and the content is not.
+    """
+
+    def __init__(self, ledger: Ledger, program: Callable[..., Any], metric: str, traces: bool) -> None:
+        self._ledger = ledger
+        self._codec = OutputCodec.of(program)
+        self._metric = metric
+        self._traces = traces
+
+    def find(self, key: Key) -> Ran | None:
+        """What is kept of a row; without a score if the metric is another one. None: run it."""
+        body = self._ledger.outcome(key)
+        if body is None or (self._traces and body["trace"] is None):
+            return None
+        score = self._ledger.score(key, self._metric)
+        if body["withheld"] and score is None:
+            return None
+        call = load_trace(body["trace"]) if self._traces else Call(path="", name="")
+        ran = Ran(call, seconds=body["seconds"], usage=load_usage(body["usage"]))
+        error = load_error(body["error"])
+        if error is not None:
+            ran.fail(error)
+            return ran
+        ran.answered, ran.score = True, score
+        try:
+            ran.output = None if body["withheld"] else self._codec.load(body["output"])
+        except StateError:
+            return None  # the class has changed since: run the row again
+        return ran
+
+    def keep(self, key: Key, row: BaseModel, ran: Ran) -> None:
+        """Write what a row gave; on disk when this returns.
+
+        Raises:
+            UsageError: the output can't be kept as JSON.
+            StateError: the ledger can't be written.
+        """
+        if not ran.answered and not isinstance(ran.error, FAILURES):
+            return
+        withheld = _is_sensitive(row) or _is_sensitive(ran.output)
+        body = {
+            "output": self._codec.dump(ran.output) if ran.answered and not withheld else None,
+            "withheld": withheld,
+            "error": None if ran.answered else dump_error(_without_text(ran.error) if withheld else ran.error),
+            "usage": dump_usage(ran.usage),
+            "seconds": ran.seconds,
+            "trace": dump_trace(ran.call) if self._traces and not withheld else None,
+        }
+        self._ledger.record(key, body, self._metric, ran.score if ran.answered else None)
+
+
+def _is_sensitive(value: Any) -> bool:
+    return isinstance(value, BaseModel) and bool(spec(type(value)).sensitive)
+
+
+def _without_text(error: DeclmError | None) -> DeclmError | None:
+    """An error of the same kind that quotes nothing."""
+    if error is None:
+        return None
+    return load_error({"type": type(error).__name__, "message": "(withheld: the row has a sensitive field)"})

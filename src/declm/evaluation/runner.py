@@ -1,0 +1,323 @@
+"""`Runner`: rows through a program and a metric, many at once, under any number of candidate states.
+
+Evaluations and searches share it. Everything happens on one event loop: predictors and async programs
+run on it, synchronous user code in threads beside it. A candidate state is bound by a context variable
+inside each row, so that rows of different candidates run at the same time over one program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel
+from typing_extensions import Self
+
+from declm import lm as lms
+from declm import protocols, settings, trace
+from declm.arguments import arguments
+from declm.errors import BudgetExceeded, LMError, ParseError, ProgramError, UsageError
+from declm.evaluation.codec import body_of
+from declm.evaluation.fingerprints import name_of, program_hash, state_hash
+from declm.evaluation.keeping import Keeper
+from declm.evaluation.ledger import Key, Ledger
+from declm.evaluation.results import MISUSE, Ran, RowResult, typed
+from declm.evaluation.scoring import Scorer
+from declm.evaluation.threads import Threads
+from declm.module import Prediction
+from declm.predictors import Predict
+from declm.specs import row_hash
+from declm.state import Node, PredictorState, ProgramState, Stateful, bind, match, nodes, predictors
+from declm.text import digest
+from declm.usage import Budget, Meter, Usage
+
+G = TypeVar("G", bound=BaseModel)
+R = TypeVar("R")
+
+CONCURRENCY = 16
+"""Rows in flight where no LM says how many calls serve it best."""
+
+_States = Mapping[Stateful, PredictorState]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place(Generic[G]):
+    """One row to run: where it stands, and the key of its result."""
+
+    index: int
+    row: G
+    key: Key
+
+
+class Runner(Generic[G, R]):
+    """Runs rows; made, used and closed inside one event loop.
+
+    Args:
+        program: a predictor, a module, or any function of the inputs that its parameters name.
+        metric: see `declm.evaluation.scoring.Metric`.
+        concurrency: rows in flight, over all candidates; None asks the program's LMs.
+        ledger: where finished rows are kept and found again; belongs to the caller.
+        traces: keep the tree of calls of every row.
+
+    Raises:
+        UsageError: the metric's signature does not fit, or `concurrency` is below 1.
+    """
+
+    def __init__(
+        self,
+        program: Callable[..., Any],
+        metric: Callable[..., Any],
+        *,
+        concurrency: int | None = None,
+        ledger: Ledger | None = None,
+        traces: bool = False,
+    ) -> None:
+        if concurrency is not None and concurrency < 1:
+            raise UsageError(f"concurrency={concurrency} must be 1 or more")
+        if not callable(program):
+            raise UsageError(f"program={program!r} can't be called")
+        root: object = program
+        self._root = root if isinstance(root, Node) else None
+        self.program = program
+        self.scorer: Scorer[G, R] = Scorer(metric)
+        self.lms = _lms(self._root)
+        self.concurrency = concurrency or min(
+            (lm.capabilities.concurrency for lm in self.lms.values()), default=CONCURRENCY
+        )
+        self.hash = program_hash(program)
+        self._arguments = arguments(program)
+        self._is_native = _is_native(program)
+        self._start = _starter(program, self._root) if self._is_native else program
+        self._paths = {id(node): path for path, node in nodes(self._root).items()} if self._root else {}
+        self._traces = traces
+        self._keeper = Keeper(ledger, program, self.scorer.hash, traces) if ledger is not None else None
+        self._lm_hash = digest({path: lm.identity for path, lm in self.lms.items()})
+        self._row_hashes: dict[int, tuple[G, str]] = {}
+        self._gate = asyncio.Semaphore(self.concurrency)
+        self._threads = Threads(self.concurrency)
+
+    def check(self, rows: Sequence[G]) -> None:
+        """Refuse rows that can't call the program; nothing is sent.
+
+        Raises:
+            UsageError: there are no rows, or one is no Pydantic object or lacks an input.
+        """
+        if not len(rows):
+            raise UsageError("there are no rows to run")
+        for index, row in enumerate(rows):
+            if not isinstance(row, BaseModel):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+                raise UsageError(
+                    f"row {index} is a {type(row).__name__}; rows are instances of a Pydantic class: "
+                    "read them with dm.data.read(YourSignature, rows)"
+                )
+        self._arguments.check(rows)
+
+    async def run(
+        self,
+        rows: Sequence[G],
+        *,
+        indices: Sequence[int] | None = None,
+        state: ProgramState | None = None,
+        sample: int = 0,
+        on_result: Callable[[RowResult[G, R]], None] | None = None,
+    ) -> list[RowResult[G, R]]:
+        """Run rows under one state; one result per row, in their order.
+
+        Several calls may run at once; they share the limit on rows in flight, first come first served.
+
+        Args:
+            rows: what to run; `check` has seen them.
+            indices: positions of the rows in the data, for results and messages; None counts from 0.
+            state: the candidate; None for the program's own state.
+            sample: another index asks for another sample of the same prompts.
+            on_result: called on the event loop as each row finishes; raising stops the run.
+
+        Raises:
+            BudgetExceeded: a budget is used up; rows in flight have been finished first.
+            MetricError: the metric raised or returned no score; the other rows have been cancelled.
+            UsageError: (and TemplateError, StateError, MissingExtra) raised before a row's first LM
+                call: a fault of code or setup, which no other row would escape.
+        """
+        states = match(self._root, state) if state is not None and self._root else {}
+        state_key = state.hash if state is not None else state_hash(self.program)
+        numbers = range(len(rows)) if indices is None else indices
+        places = [self._place(i, row, state_key, sample) for i, row in zip(numbers, rows, strict=True)]
+        results: dict[int, RowResult[G, R]] = {}
+        todo = iter(enumerate(places))
+
+        async def work() -> None:
+            for position, place in todo:
+                result = results[position] = await self._result(place, states)
+                if on_result is not None:
+                    on_result(result)
+
+        await _together(work, min(len(places), self.concurrency), todo)
+        return [results[position] for position in range(len(places))]
+
+    def close(self) -> None:
+        """Let idle threads end."""
+        self._threads.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _place(self, index: int, row: G, state: str, sample: int) -> _Place[G]:
+        known = self._row_hashes.get(id(row))
+        if known is None:
+            known = self._row_hashes[id(row)] = (row, row_hash(row))  # the row is held, so that its id stays its own
+        return _Place(index, row, Key(self.hash, state, known[1], self._lm_hash, sample))
+
+    # --- one row
+
+    async def _result(self, place: _Place[G], states: _States) -> RowResult[G, R]:
+        ran = self._keeper.find(place.key) if self._keeper else None
+        restored = ran is not None
+        if ran is None or (ran.answered and ran.score is None):
+            async with self._gate:
+                with bind(states), settings.sampling(place.key.sample), _metered() as meter:
+                    ran = await self._finished(place, ran, meter)
+            if self._keeper:
+                self._keeper.keep(place.key, place.row, ran)
+        feedback = ran.score.feedback if ran.score else ran.error.message if ran.error else ""
+        return RowResult(
+            index=place.index,
+            row_hash=place.key.row,
+            gold=place.row,
+            output=ran.output,
+            score=ran.score.value if ran.score else None,
+            feedback=feedback,
+            error=ran.error,
+            usage=ran.usage,
+            seconds=ran.seconds,
+            trace=ran.call if self._traces else None,
+            restored=restored,
+        )
+
+    async def _finished(self, place: _Place[G], kept: Ran | None, meter: Meter) -> Ran:
+        """Run the row unless its outcome is kept, and score it."""
+        ran = kept or await self._run(place, meter)
+        seen = Usage() if kept else ran.call.usage
+        if ran.answered:
+            with trace.record({}) as judged:
+                await self._score(place, ran)
+            seen = seen + judged.usage if judged.children else seen
+        # The meter saw every attempt, failed ones too; the trace saw what the cache gave.
+        paid = meter.spent if meter.spent.calls >= seen.calls else seen
+        used = replace(paid, cached=seen.cached)
+        ran.usage = ran.usage + used if kept else used
+        return ran
+
+    async def _run(self, place: _Place[G], meter: Meter) -> Ran:
+        inputs = self._arguments.of(place.row)
+        started = time.perf_counter()
+        with trace.record(self._paths) as root:
+            root.name = name_of(self.program)
+            ran = Ran(root)
+            try:
+                ran.output = await self._called(inputs)
+                ran.answered = True
+            except BudgetExceeded:
+                raise
+            except asyncio.CancelledError:
+                if not _is_stray():
+                    raise
+                ran.fail(ProgramError("the program raised CancelledError, and nobody had cancelled it"))
+            except Exception as error:  # noqa: BLE001  # user code may raise anything; the row keeps it, typed
+                ran.fail(typed(error))
+        ran.seconds = time.perf_counter() - started
+        if isinstance(ran.error, MISUSE) and not (meter.spent.calls or root.usage.calls or root.usage.cached):
+            raise ran.error
+        if self._root and root.children:
+            ran.call = root.children[0]
+        return ran
+
+    async def _called(self, inputs: dict[str, Any]) -> Any:
+        if self._is_native:
+            return await self._start(**inputs)
+        result = await self._threads.call(self.program, **inputs)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _score(self, place: _Place[G], ran: Ran) -> None:
+        inner = ran.call.predictor_calls()
+        run: Prediction[R] = Prediction(ran.output, ran.call, inner[-1].reasoning if inner else None)
+        try:
+            ran.score = await self.scorer.score(place.index, place.row, ran.output, run, self._threads)
+        except (LMError, ParseError) as error:
+            ran.error = error  # the judge failed: this says nothing about the program
+
+
+async def _together(work: Callable[[], Any], workers: int, todo: Iterator[Any]) -> None:
+    """Run workers to the end; the first error stops them all (a used-up budget: once their row is done)."""
+    tasks = [asyncio.ensure_future(work()) for _ in range(workers)]
+    try:
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        errors = [e for task in tasks if task.done() and not task.cancelled() and (e := task.exception())]
+        if any(isinstance(error, BudgetExceeded) for error in errors):
+            for _ in todo:
+                pass  # nothing new is started
+            await asyncio.wait(tasks)
+        if errors:
+            raise errors[0]
+        if any(task.cancelled() for task in tasks):
+            raise ProgramError("the program raised CancelledError, and nobody had cancelled it")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _metered() -> Generator[Meter, None, None]:
+    with settings.metered(Meter(Budget())) as meter:
+        try:
+            yield meter
+        except asyncio.CancelledError:
+            meter.budget = Budget(calls=0)  # code that runs on in a thread can't pay for anything more
+            raise
+
+
+def _is_stray() -> bool:
+    """Whether a CancelledError was raised although nobody cancelled the task; known from Python 3.11 on."""
+    if sys.version_info >= (3, 11):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return False
+
+
+def _is_native(program: Callable[..., Any]) -> bool:
+    """Whether the program runs on an event loop without blocking it."""
+    body = body_of(program)
+    is_async = inspect.iscoroutinefunction(body) or inspect.iscoroutinefunction(type(body).__call__)
+    return is_async or isinstance(program, Predict)
+
+
+def _starter(program: Callable[..., Any], root: Node | None) -> Callable[..., Any]:
+    if root is None:
+        return program
+    acall: Callable[..., Any] = cast("Any", root).acall  # every node that can be called is a Module
+    return acall
+
+
+def _lms(root: Node | None) -> dict[str, protocols.LM]:
+    """The LMs that are known before the program runs, by predictor path."""
+    found = {path: _lm(predictor) for path, predictor in (predictors(root) if root else {}).items()}
+    known = {path: lm for path, lm in found.items() if lm is not None}
+    chosen = settings.current().lm
+    return known or ({"": lms.resolve(chosen)} if chosen is not None else {})
+
+
+def _lm(predictor: Stateful) -> protocols.LM | None:
+    try:
+        return predictor.lm if isinstance(predictor, Predict) else None
+    except UsageError:
+        return None  # none is set here; `forward` may set one

@@ -1,0 +1,302 @@
+"""`Bench`: a search's way to run its program - measured, limited, remembered, resumable.
+
+Whatever costs money goes through here, is charged to the budget and, if the search has a name, is kept
+in its ledger. A result that the ledger gives back is charged with what it had cost, so that a resumed
+search decides like one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from declm import protocols, settings
+from declm.errors import UsageError
+from declm.evaluation import ErrorLimit, Ledger, Progress, RowResult, Runner, progress
+from declm.optimizers.base import Problem
+from declm.optimizers.forecasts import Forecast
+from declm.predictors import Predict
+from declm.specs import row_hash
+from declm.state import ProgramState, Stateful, predictors
+from declm.text import digest
+from declm.trace import Call
+from declm.usage import Budget, Meter, Usage
+
+_log = logging.getLogger("declm")
+
+MAX_ERRORS = 0.5
+"""Share of rows that may crash or go unscored before the search gives up on its program or LM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One predictor call inside a traced run; `outputs` hold the reasoning under its key."""
+
+    path: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One run of the teacher: its score, the metric's words, and what every predictor said."""
+
+    score: float
+    feedback: str
+    steps: tuple[Step, ...]
+
+
+@dataclass
+class Bench:
+    """See the module's docstring; made with `Bench.over(problem)`, inside an event loop."""
+
+    problem: Problem[Any]
+    meter: Meter
+    runner: Runner[Any, Any]
+    teacher: Runner[Any, Any]
+    ledger: Ledger | None
+    runs: int = 0
+    troubles: list[str] = field(default_factory=list[str])
+    _cost: Usage = field(default_factory=Usage)
+
+    @classmethod
+    @contextmanager
+    def over(cls, problem: Problem[Any]) -> Generator[Bench, None, None]:
+        """Open runner, teacher and ledger; charge everything inside the block to the budget.
+
+        Raises:
+            UsageError: an LM of unknown price under a budget in USD, or a metric that does not fit.
+        """
+        with ExitStack() as stack:
+            ledger = stack.enter_context(Ledger.named(problem.name)) if problem.name else None
+            meter = stack.enter_context(settings.metered(Meter(problem.budget)))
+            runner: Runner[Any, Any] = Runner(
+                problem.program, problem.metric, concurrency=problem.concurrency, ledger=ledger, traces=True
+            )
+            stack.enter_context(runner)
+            runner.check(problem.train)
+            runner.check(problem.val)
+            teacher = _teacher(problem, runner, ledger, stack)
+            made = cls(problem, meter, runner, teacher, ledger)
+            made._check_price()
+            yield made
+
+    # --- what the search may know
+
+    @property
+    def predictors(self) -> dict[str, Stateful]:
+        """The predictors to tune, by path."""
+        return predictors(self.problem.program)
+
+    @property
+    def usage(self) -> Usage:
+        """Everything that was spent, what the ledger gave back included."""
+        return self.meter.spent
+
+    @property
+    def concurrency(self) -> int:
+        """Rows in flight."""
+        return self.runner.concurrency
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The smallest context window among the program's LMs, if any is known."""
+        known = [lm.capabilities.context_tokens for lm in self.runner.lms.values()]
+        return min((n for n in known if n is not None), default=None)
+
+    @property
+    def tight(self) -> str:
+        """The budget limit that is nearest to its end."""
+        shares = self._shares(Usage())
+        return max(shares, key=lambda name: shares[name]) if shares else "trials"
+
+    def proposer(self, path: str) -> protocols.LM:
+        """The LM that writes instructions for a predictor: the problem's, else the predictor's own."""
+        if self.problem.proposer is not None:
+            return self.problem.proposer
+        predictor = self.predictors[path]
+        if not isinstance(predictor, Predict):
+            raise UsageError(f"{path!r} has no LM of its own to write instructions: give proposer=")
+        return predictor.lm
+
+    def affords(self, runs: int, share: float) -> bool:
+        """Whether so many runs of the program fit into a share of the budget, by their mean cost so far."""
+        each = max(self.runs, 1)
+        cost = Usage(
+            calls=max(runs, runs * self._cost.calls // each),
+            input_tokens=runs * self._cost.tokens // each,
+            usd=runs * self._cost.usd / each,
+        )
+        return all(used <= share for used in self._shares(cost).values())
+
+    def _shares(self, extra: Usage) -> dict[str, float]:
+        budget, spent = self.problem.budget, self.usage + extra
+        pairs = {
+            "calls": (spent.calls, budget.calls),
+            "tokens": (spent.tokens, budget.tokens),
+            "usd": (spent.usd, budget.usd),
+            "seconds": (self.meter.seconds, budget.seconds),
+        }
+        return {name: used / limit if limit else 2.0 for name, (used, limit) in pairs.items() if limit is not None}
+
+    # --- running rows
+
+    async def scores(self, state: ProgramState, start: int, stop: int) -> list[float | None]:
+        """Scores of a span of val under a state, one per row, same order; None for rows unscored.
+
+        Raises:
+            BudgetExceeded: a limit was reached inside the span.
+            TooManyErrors: most rows of the span crashed or went unscored.
+        """
+        rows = list(self.problem.val[start:stop])
+        results = await self._run(self.runner, rows, range(start, stop), state, 0)
+        return [result.score for result in results]
+
+    async def confirm(self, state: ProgramState, rows: Sequence[BaseModel]) -> list[float | None]:
+        """Scores of rows outside val."""
+        results = await self._run(self.runner, rows, range(len(rows)), state, 0) if rows else []
+        return [result.score for result in results]
+
+    async def traced(self, rows: Sequence[BaseModel], sample: int) -> list[Traced | None]:
+        """Run the teacher; one result per row, None where the provider failed.
+
+        Sample 0 runs the teacher as it is, others at temperature 1. A row's own demos are left out of
+        the prompt, so that it is not shown its own answer.
+        """
+        base, made = self.problem.teacher.state, list[Traced | None]()
+        for group, state in _by_state(base if sample == 0 else _warm(base), rows):
+            results = await self._run(self.teacher, group, range(len(group)), state, sample)
+            made += [self._traced(result) for result in results]
+        return made
+
+    async def _run(
+        self,
+        runner: Runner[Any, Any],
+        rows: Sequence[BaseModel],
+        indices: Sequence[int],
+        state: ProgramState,
+        sample: int,
+    ) -> list[RowResult[Any, Any]]:
+        limit = ErrorLimit(MAX_ERRORS, len(rows))
+
+        def count(result: RowResult[Any, Any]) -> None:
+            self.runs += 1
+            self._cost = self._cost + result.usage
+            if result.restored:
+                self.meter.charge(result.usage)
+            limit.see(result)
+
+        return await runner.run(rows, indices=indices, state=state, sample=sample, on_result=count)
+
+    def _traced(self, result: RowResult[Any, Any]) -> Traced | None:
+        if result.score is None or result.trace is None:
+            return None
+        return Traced(result.score, result.feedback, tuple(self._steps(result.trace)))
+
+    def _steps(self, trace: Call) -> Generator[Step, None, None]:
+        known = self.predictors
+        for call in trace.predictor_calls():
+            predictor = known.get(call.path)
+            if predictor is None or call.error is not None or predictor.spec.sensitive:
+                continue  # masked values are no demonstrations
+            reasoning = {predictor.reasoning_key: call.reasoning} if predictor.reasoning_key and call.reasoning else {}
+            yield Step(call.path, call.inputs, {**reasoning, **call.outputs})
+
+    async def remembered(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        """The value of a costly step that is no row; from the ledger if it was made before.
+
+        The key need not name the search: its program, rows, LMs and seed are added.
+        """
+        full = digest([key, self.runner.hash, self.problem.program.state.hash, self.problem.seed, self._rows_hash()])
+        kept = self.ledger.note(full) if self.ledger else None
+        if kept is not None:
+            self.meter.charge(Usage(**kept["usage"]))
+            return kept["value"]
+        before = self.meter.spent
+        value = await make()
+        if self.ledger:
+            self.ledger.keep_note(full, {"value": value, "usage": asdict(self.meter.spent - before)})
+        return value
+
+    def _rows_hash(self) -> str:
+        proposer = self.problem.proposer.identity if self.problem.proposer else ""
+        return digest([proposer, [row_hash(r) for r in self.problem.train], [row_hash(r) for r in self.problem.val]])
+
+    # --- telling the user
+
+    def announce(self, forecast: Forecast) -> None:
+        """Say what the search will cost, before the first call."""
+        lms = ", ".join(dict.fromkeys(lm.model for lm in self.runner.lms.values())) or "an LM that `forward` sets"
+        text = f"optimize: {forecast} on {lms}; budget {_listed(self.problem.budget)}"
+        _log.info(text)
+        if self.problem.progress is not False:
+            print(text, file=sys.stderr)  # noqa: T201  # the user is told the price before paying it
+
+    @contextmanager
+    def progress(self, trials: int) -> Generator[Progress, None, None]:
+        """A bar over trials."""
+        with progress(trials, "optimize", self.problem.progress, unit="trial") as bar:
+            yield bar
+
+    def _check_price(self) -> None:
+        if self.problem.budget.usd is None:
+            return
+        for lm in (*self.runner.lms.values(), *self.teacher.lms.values()):
+            if not lm.capabilities.priced:
+                raise UsageError(
+                    f"Budget(usd=...) can't be kept with {lm.model!r}, whose price is unknown: use calls= or tokens="
+                )
+
+
+def _teacher(
+    problem: Problem[Any], runner: Runner[Any, Any], ledger: Ledger | None, stack: ExitStack
+) -> Runner[Any, Any]:
+    if problem.teacher is problem.program and problem.teacher_lm is None:
+        return runner
+    with settings.context(lm=problem.teacher_lm):
+        made: Runner[Any, Any] = Runner(
+            problem.teacher, problem.metric, concurrency=problem.concurrency, ledger=ledger, traces=True
+        )
+    return stack.enter_context(made)
+
+
+def _by_state(
+    base: ProgramState, rows: Sequence[BaseModel]
+) -> list[tuple[list[BaseModel], ProgramState]]:
+    """Rows in order, grouped by the state that they are run under."""
+    groups = list[tuple[list[BaseModel], ProgramState]]()
+    for row in rows:
+        state = without_row(base, row_hash(row))
+        if groups and groups[-1][1].hash == state.hash:
+            groups[-1][0].append(row)
+        else:
+            groups.append(([row], state))
+    return groups
+
+
+def without_row(state: ProgramState, row: str) -> ProgramState:
+    """The state with no demo that stems from this row."""
+    for path, predictor in state.predictors.items():
+        kept = tuple(demo for demo in predictor.demos if demo.row != row)
+        if len(kept) < len(predictor.demos):
+            state = state.with_predictor(path, predictor.model_copy(update={"demos": kept}))
+    return state
+
+
+def _warm(state: ProgramState) -> ProgramState:
+    for path, predictor in state.predictors.items():
+        options = {**predictor.options, "temperature": 1.0}
+        state = state.with_predictor(path, predictor.model_copy(update={"options": options}))
+    return state
+
+
+
+def _listed(budget: Budget) -> str:
+    limits = [f"{name} {value:,}" for name, value in asdict(budget).items() if value is not None]
+    return ", ".join(limits) or "unlimited"

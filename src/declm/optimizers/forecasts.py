@@ -1,0 +1,49 @@
+"""What a search will cost, said before it starts: calls, tokens, USD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from declm.optimizers.base import Problem
+from declm.specs import spec
+from declm.state import predictors
+
+_RACED = 0.6
+"""Mean share of val that a trial sees before it is finished or raced out."""
+
+_CHARACTERS_PER_TOKEN = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """About how much the search will use; the budget's limits are hard, this is not."""
+
+    runs: int
+    calls: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"about {self.calls:,} LM calls and {self.tokens:,} tokens in {self.runs:,} runs of the program"
+
+
+def forecast(problem: Problem[Any], trials: int, proposals: int) -> Forecast:
+    """Estimate from the sizes of val and train, the predictors and the length of the rows.
+
+    A program that calls its predictors in loops makes more calls than this counts.
+    """
+    wanted = trials if problem.budget.trials is None else problem.budget.trials
+    val, train, steps = len(problem.val), len(problem.train), len(predictors(problem.program))
+    runs = round(val + min(train, problem.max_demos) + wanted * _RACED * val + min(train, 200))
+    calls = runs * steps + proposals * steps
+    if problem.budget.calls is not None:
+        calls = min(calls, problem.budget.calls)
+    return Forecast(runs, calls, round(calls * _tokens(problem)))
+
+
+def _tokens(problem: Problem[Any]) -> float:
+    """Mean tokens of a call that shows half of the demos allowed."""
+    rows = problem.train[:50]
+    lengths = [sum(len(str(value)) for part in spec(type(row)).dump(row) for value in part.values()) for row in rows]
+    row = sum(lengths) / len(lengths) / _CHARACTERS_PER_TOKEN + 20
+    return row * (1 + min(problem.max_demos, len(problem.train)) / 2) + 80
