@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from declm import settings
+from declm.files import cache_dir
 
 _LOCAL_NAMES = {"localhost", "", None}
 
@@ -42,16 +43,33 @@ sys.addaudithook(_refuse_network)
 
 
 @pytest.fixture(autouse=True)
-def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give each test its own cache folder (slow tests share the user's, which holds models) and settings."""
-    if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setenv("DECLM_CACHE_DIR", str(tmp_path / "declm-cache"))
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each test its own cache folder and settings; models that were pulled before stay in reach."""
+    models = cache_dir("models")
+    folder = tmp_path_factory.mktemp("declm-cache")
+    (folder / "models").symlink_to(models)
+    monkeypatch.setenv("DECLM_CACHE_DIR", str(folder))
     before = settings._process[0]  # no public way back to "nothing configured", and users need none
     settings._process[0] = settings.Settings()
     yield
     settings._process[0] = before
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the time budget that CI gives to the slow tests."""
+    parser.addoption(
+        "--time-budget", type=float, default=None, metavar="SECONDS", help="skip the tests that would start after that"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the time budget leaves no room for; the summary names it."""
+    budget = item.config.getoption("--time-budget")
+    if budget is not None and time.monotonic() - _started > budget:
+        pytest.skip(f"the time budget of {budget:.0f} s is used up")
+
+
+_started = time.monotonic()
 _deselected: list[tuple[str, str]] = []
 
 

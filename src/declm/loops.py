@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -52,8 +53,11 @@ def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0) -> 
     thread = threading.Thread(target=context.run, args=(work,), name="declm-loop", daemon=True)
     thread.start()
     try:
+        asked = _cancellations()
         while thread.is_alive():
             thread.join(0.1)  # a plain join would not see Ctrl-C on every platform
+            if _cancellations() > asked:
+                raise KeyboardInterrupt  # the loop that we block has taken Ctrl-C for itself
     except BaseException:
         ready.wait(1.0)
         with suppress(RuntimeError):  # the loop has just closed: there is nothing left to cancel
@@ -64,3 +68,14 @@ def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0) -> 
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _cancellations() -> int:
+    """How often the task that runs here has been asked to end; `asyncio.run` turns Ctrl-C into that."""
+    if sys.version_info < (3, 11):
+        return 0
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    return task.cancelling() if task is not None else 0

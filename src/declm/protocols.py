@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from declm.messages import Capabilities, Request, Response
 
@@ -46,6 +46,15 @@ class LM(Protocol):
     def commit(self, request: Request, response: Response) -> None:
         """Keep a reply that has been validated; LMs without a cache do nothing."""
         ...
+
+
+def is_lm(value: object) -> TypeGuard[LM]:
+    """Whether a value has the methods of an LM.
+
+    `isinstance(value, LM)` would read the properties on older Pythons, and `capabilities` may have to
+    import a provider's library.
+    """
+    return all(callable(getattr(value, name, None)) for name in ("complete", "acomplete", "commit"))
 
 
 class Format(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from declm.errors import UsageError
-from declm.protocols import LM
+from declm.protocols import LM, is_lm
 from declm.usage import Budget, Meter, Usage
 
 P = ParamSpec("P")
@@ -161,7 +161,7 @@ def _changed(
 ) -> Settings:
     changes: dict[str, Any] = {}
     if lm is not None:
-        if not isinstance(lm, (str, LM)):
+        if not isinstance(lm, str) and not is_lm(lm):
             raise UsageError(f"lm={lm!r} is neither a model name nor an LM; try lm=dm.LM('provider/model')")
         changes["lm"] = lm
     if cache is not None:

@@ -1,5 +1,3 @@
-"""The package's version, read by the build as well."""
-
-from __future__ import annotations
+"""The version."""
 
 __version__ = "0.1.0"

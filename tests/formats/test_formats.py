@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prompt_cases import EVERYTHING, TRIAGE_DEMOS, Everything, Plain, Triage, prompt
 
@@ -48,13 +48,14 @@ _TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.lists(
         st.sampled_from(
-            ["[[", "]]", "answer", "why", "\n", "\r", "\u2028", "\\", '"', " ", "```", "{", "}", "null", "1"]
+            ["[[", "]]", ":", "answer", "why", "\n", "\r", "\u2028", "\\", '"', " ", "```", "{", "}", "null", "1"]
         )
     ).map("".join),
 )
 
 
 @settings(deadline=None)  # the machine may be busy; speed has tests of its own
+@example(answer=": a colon", why="null", words=[])
 @given(answer=_TEXTS, why=st.one_of(st.none(), _TEXTS), words=st.lists(_TEXTS, max_size=3))
 def test_any_text_is_read_back_as_it_was(answer: str, why: str | None, words: list[str]) -> None:
     outputs = {"answer": answer, "why": why, "words": words}

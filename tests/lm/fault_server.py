@@ -43,7 +43,7 @@ def failure(
 
 @dataclass
 class FaultServer:
-    """The server's address, what it will answer, and what it saw."""
+    """The server's address, what it will answer, and what it saw; header names are in lower case."""
 
     url: str
     answer: Callable[[Mapping[str, Any]], Answer] = field(default=lambda _body: completion())
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.server.state
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         state.bodies.append(body)
-        state.headers.append(dict(self.headers))
+        state.headers.append({name.lower(): value for name, value in self.headers.items()})
         answer = state.answer(body)
         if answer.hang_s:
             self.server.stopped.wait(answer.hang_s)

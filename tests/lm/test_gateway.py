@@ -36,7 +36,6 @@ from declm.lm.gateway import Gateway, load
 from declm.lm.metered import Metered
 from declm.lm.retried import Retried, RetryPolicy
 from declm.messages import Message, Request
-from declm.protocols import LM as AnyLM
 
 KEY = "canary-key-0123456789"
 HI = Request((Message("system", "be brief"), Message("user", "hi")))
@@ -53,7 +52,7 @@ def gateway(server: FaultServer, model: str = "openai/gpt-4o-mini", **options: A
     return Gateway(model, options, server.url, KEY)
 
 
-def eager(server: FaultServer, attempts: int = 4, deadline_s: float | None = 120.0) -> AnyLM:
+def eager(server: FaultServer, attempts: int = 4, deadline_s: float | None = 120.0) -> Retried:
     """The layers of an LM, without waits."""
     return Retried(Metered(gateway(server)), RetryPolicy(attempts, deadline_s, jitter=lambda: 0.0))
 
@@ -184,7 +183,7 @@ def test_the_wire_carries_the_messages_and_options(server: FaultServer) -> None:
     body = server.bodies[0]
     assert body["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
     assert (body["model"], body["temperature"], body["max_tokens"], body["seed"]) == ("gpt-4o-mini", 0.5, 9, 3)
-    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
 def test_a_schema_becomes_strict_structured_output(server: FaultServer) -> None:
@@ -295,7 +294,7 @@ def test_event_loops_and_threads_may_come_and_go(server: FaultServer) -> None:
 async def test_cancelling_ends_the_call(server: FaultServer) -> None:
     server.script(Answer(hang_s=30))
     task = asyncio.create_task(gateway(server).acomplete(HI))
-    while not server.count:
+    while not server.count:  # noqa: ASYNC110  # it lives in another thread
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -337,7 +336,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_ctrl_c_ends_a_call_to_a_hung_server_and_the_program(server: FaultServer) -> None:
+def test_ctrl_c_ends_a_call_to_a_hung_server(server: FaultServer) -> None:
     server.script(Answer(hang_s=60))
     with subprocess.Popen([sys.executable, "-c", CTRL_C, server.url], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -347,8 +346,8 @@ def test_ctrl_c_ends_a_call_to_a_hung_server_and_the_program(server: FaultServer
         sent_s = time.monotonic()
         child.send_signal(signal.SIGINT)
         assert child.stdout.readline() == "interrupted\n"
-        assert child.wait(5) == 0
-        assert time.monotonic() - sent_s < 1.5
+        assert time.monotonic() - sent_s < 1.0
+        assert child.wait(20) == 0  # tearing litellm's modules down alone takes two seconds
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -97,7 +97,10 @@ BOMBS = [
     "{% for a in long %}{% for b in long %}{% set z = long | sort %}{% endfor %}{% endfor %}",
     "{% for a in long %}{% for b in long %}{% if question in long %}{% endif %}{% endfor %}{% endfor %}",
     "{% for a in long %}{% set z = long | select('in', long) | list %}{% endfor %}",
-    "{% set z = [-1000000000000] | map('charge') | list %}{% for a in long %}{% for b in long %}{% endfor %}{% endfor %}",
+    (
+        "{% set z = [-1000000000000] | map('charge') | list %}"
+        "{% for a in long %}{% for b in long %}{% endfor %}{% endfor %}"
+    ),
     "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     "{{ " + "not " * 5000 + "1 }}",
     "{{ " + "9" * 5000 + " }}",

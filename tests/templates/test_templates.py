@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import declm
 from declm.errors import TemplateError
 from declm.fields import Output
 from declm.formats import Prompt, choose
@@ -40,6 +45,30 @@ def _folder(path: Path, **parts: str) -> Path:
 def test_declm_finds_its_own_templates_in_a_checkout() -> None:
     assert (own_folder() / "json" / "system.jinja").is_file()
     assert (own_folder().parent / "pyproject.toml").is_file() or own_folder().name == "_templates"
+
+
+def _installed(path: Path, *, templates: bool) -> subprocess.CompletedProcess[str]:
+    """Where a copy of the package, as an installer would lay it out, finds its templates."""
+    shutil.copytree(Path(declm.__file__).parent, path / "declm", ignore=shutil.ignore_patterns("__pycache__"))
+    if templates:
+        shutil.copytree(own_folder(), path / "declm" / "_templates")
+    code = "from declm.templates import own_folder; print(own_folder())"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(path)},
+        cwd=path,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_declm_finds_its_own_templates_where_it_is_installed(tmp_path: Path) -> None:
+    assert Path(_installed(tmp_path, templates=True).stdout.strip()) == tmp_path.resolve() / "declm" / "_templates"
+
+
+def test_a_broken_installation_is_reported(tmp_path: Path) -> None:
+    assert "install declm again" in _installed(tmp_path, templates=False).stderr
 
 
 def test_every_format_has_all_parts_and_they_all_pass_their_checks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
@@ -228,10 +229,11 @@ class _Evaluation(Generic[G, R]):
         if not report.rows:
             return report, ""
         if self.options.name:
-            return report, f"; the ledger {self.options.name!r} keeps them, and the same call again runs the others"
+            return report, f"; the ledger {self.options.name!r} keeps what is done: the same call again runs the rest"
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
         try:
-            path = cache_dir("reports") / f"{self.run_.program}-{stamp}.json"
+            slug = re.sub(r"[^\w-]+", "-", self.run_.program).strip("-")
+            path = cache_dir("reports") / f"{slug}-{stamp}.json"
             report.save(path)
         except (StateError, OSError) as error:
             return report, f"; they could not be saved ({error})"
@@ -241,7 +243,7 @@ class _Evaluation(Generic[G, R]):
         report, where = self.rescued()
         error.report = report
         if where:
-            error.message = f"{error.message} ({len(report.rows)} rows had finished{where})"
+            error.message = f"{error.message} (finished rows: {len(report.rows)}{where})"
             error.args = (error.message,)
 
     def _described(self, runner: Runner[G, R]) -> Run:

@@ -2,8 +2,9 @@
 
 A hash covers what can be seen without running anything: the source of a function, the functions and
 plain values of its own package that it names, its closure and defaults; for a program also its class,
-its plain attributes and the wording of its signatures. It can't see what other packages do, nor the
-insides of retrievers and clients: after such a change, use another name for the evaluation.
+its plain attributes, and the wording and validators of its signatures. It can't see what other
+packages do, nor the insides of retrievers and clients, nor template files: after such a change, use
+another name for the evaluation.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ from typing import Any, TypeGuard
 
 from pydantic import BaseModel
 
-from declm.specs import Spec, spec
+from declm.predictors import PredictedFunction
+from declm.signature import Signature
+from declm.specs import spec
 from declm.state import Node, Stateful, nodes, snapshot
 from declm.text import canonical, digest
 
 _SCALARS = (str, int, float, bool, type(None))
+_MOST = 1000
+"""Functions that are followed; more than any metric has, and an end for a whole library."""
 
 
 def program_hash(program: object) -> str:
     """Hash of a program without its state."""
-    return digest(_Reader().program(program))
+    return _Reader().hash(program)
 
 
 def state_hash(program: object) -> str:
@@ -39,110 +44,133 @@ def state_hash(program: object) -> str:
 
 def metric_hash(metric: Callable[..., Any]) -> str:
     """Hash of what a metric computes."""
-    return digest(_Reader().value(metric))
+    return _Reader().hash(metric)
 
 
 def name_of(function: object) -> str:
     """A readable name of a function, module or callable object."""
-    if isinstance(function, (FunctionType, MethodType)):
+    if isinstance(function, (FunctionType, MethodType, PredictedFunction)):
         return function.__name__
+    if isinstance(function, Stateful):
+        return f"{type(function).__name__}({function.spec.name})"
     if isinstance(function, functools.partial):
         return name_of(function.func)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]  # its type is open
     return type(function).__name__
 
 
 class _Reader:
-    """Describes values as JSON; each function and object once, so that cycles end."""
+    """Describes values as JSON.
+
+    Functions, classes and nodes are described once, in the order in which they are met; elsewhere
+    they are references. So cycles end, and a long chain of calls is no deep recursion.
+    """
 
     def __init__(self) -> None:
-        self._seen = set[int]()
+        self._met: dict[int, int] = {}
+        self._queue: list[FunctionType | type | Node] = []
 
-    def program(self, program: object) -> Any:
-        if not isinstance(program, Node):
-            return self.value(program)
-        return {path: self._node(node) for path, node in nodes(program).items()}
+    def hash(self, root: object) -> str:
+        found = [self._node_tree(root) if isinstance(root, Node) else self._value(root)]
+        for thing in self._queue:  # which grows meanwhile
+            found.append(self._described(thing))
+            if len(found) > _MOST:
+                break
+        return digest(found)
 
-    def value(self, value: Any) -> Any:
+    def _value(self, value: Any) -> Any:
         if isinstance(value, _SCALARS):
             return value
-        if isinstance(value, (FunctionType, MethodType, type, Node)):
-            return self._once(value)
         if isinstance(value, enum.Enum):
             return [_title(type(value)), value.name]
+        if isinstance(value, (FunctionType, type, Node)):
+            return self._reference(value)
+        if isinstance(value, MethodType):
+            return [self._value(value.__func__), self._value(value.__self__)]
         if isinstance(value, PurePath):
             return str(value)
         if isinstance(value, functools.partial):
-            return ["partial", self.value(value.func), self.value(value.args), self.value(value.keywords)]  # pyright: ignore[reportUnknownMemberType]  # its type is open
+            return ["partial", self._value(value.func), self._value(value.args), self._value(value.keywords)]  # pyright: ignore[reportUnknownMemberType]  # its type is open
         if _is_mapping(value):
-            return self._mapping(value)
+            return sorted(([canonical(self._value(k)), self._value(v)] for k, v in value.items()), key=canonical)
         if isinstance(value, (list, tuple)):
-            return [self.value(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+            return [self._value(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         if isinstance(value, (set, frozenset)):
-            return sorted(canonical(self.value(item)) for item in value)  # pyright: ignore[reportUnknownVariableType]
+            return sorted(canonical(self._value(item)) for item in value)  # pyright: ignore[reportUnknownVariableType]
         return self._object(value)
 
-    def _mapping(self, value: Mapping[Any, Any]) -> Any:
-        return sorted([canonical(self.value(k)), self.value(v)] for k, v in value.items())
+    def _reference(self, thing: FunctionType | type | Node) -> str:
+        if id(thing) not in self._met:
+            self._met[id(thing)] = len(self._queue)
+            self._queue.append(thing)
+        return f"#{self._met[id(thing)]}"
 
-    def _once(self, value: FunctionType | MethodType | type | Node) -> Any:
-        if id(value) in self._seen:
-            return "..."
-        self._seen.add(id(value))
-        if isinstance(value, MethodType):
-            return [self.value(value.__func__), self.value(value.__self__)]
-        if isinstance(value, FunctionType):
-            return self._function(value)
-        if isinstance(value, Node):
-            return [self.program(value), snapshot(value).hash]
-        return _signature(spec(value)) if issubclass(value, BaseModel) else _title(value)
+    def _described(self, thing: FunctionType | type | Node) -> Any:
+        if isinstance(thing, FunctionType):
+            return self._function(thing)
+        if isinstance(thing, Node):
+            return [self._node_tree(thing), snapshot(thing).hash]
+        return self._signature(thing) if _is_model(thing) else _title(thing)
 
     def _object(self, value: Any) -> Any:
         """A callable object is its class's `__call__` and its fields; anything else counts by type."""
         if isinstance(value, BaseModel):
             return [_title(type(value)), value.model_dump(mode="json", fallback=repr)]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            own = _vars(value)
-            fields = {f.name: self.value(own[f.name]) for f in dataclasses.fields(value) if f.name in own}
-            return [_title(type(value)), self._call(value), fields]
-        return [_title(type(value)), self._call(value)]
-
-    def _call(self, value: Any) -> Any:
         call = type(value).__dict__.get("__call__")
-        return self.value(call) if isinstance(call, FunctionType) else None
+        found = [_title(type(value)), self._value(call) if isinstance(call, FunctionType) else None]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            own: Mapping[str, Any] = getattr(value, "__dict__", {})
+            found.append({f.name: self._value(own[f.name]) for f in dataclasses.fields(value) if f.name in own})
+        return found
 
     def _function(self, function: FunctionType) -> Any:
         named = inspect.unwrap(function)
         if not isinstance(named, FunctionType):
-            return self.value(named)
-        return {
-            "source": _source(named),
-            "defaults": self.value([named.__defaults__, named.__kwdefaults__]),
-            "closure": [self.value(cell.cell_contents) for cell in named.__closure__ or () if _is_filled(cell)],
-            "uses": {name: self._used(value, named) for name, value in _globals(named).items()},
+            return self._value(named)
+        found = {
+            "defaults": self._value([named.__defaults__, named.__kwdefaults__]),
+            "closure": [self._value(cell.cell_contents) for cell in named.__closure__ or () if _is_filled(cell)],
         }
+        if _package(named) == _OWN:
+            return {**found, "name": _title(named)}  # a part of declm itself, not of the user's work
+        uses = {name: self._used(value, named) for name, value in _globals(named).items()}
+        return {**found, "source": _source(named), "uses": uses}
 
     def _used(self, value: Any, user: FunctionType) -> Any:
         """What a function names: followed inside its own package, by name elsewhere."""
         if isinstance(value, FunctionType) and _package(value) != _package(user):
             return _title(value)
         if isinstance(value, (FunctionType, type, Node, enum.Enum, *_SCALARS, list, tuple, dict, set, frozenset)):
-            return self.value(value)
+            return self._value(value)
         return _title(type(value))
+
+    def _node_tree(self, root: Node) -> Any:
+        return {path: self._node(node) for path, node in nodes(root).items()}
 
     def _node(self, node: Node) -> Any:
         if isinstance(node, Stateful):
-            # Besides scalars a predictor keeps only its state, its LM and caches.
-            knobs = {k: v for k, v in vars(node).items() if isinstance(v, _SCALARS) or _is_texts(v)}
-            return [_title(type(node)), _signature(node.spec), self.value(knobs)]
-        forward = type(node).__dict__.get("forward") or inspect.getattr_static(node, "forward", None)
-        own = {k: self.value(v) for k, v in vars(node).items() if _is_plain(v)}
+            # Besides plain settings a predictor keeps only its state, its LM and caches.
+            settings = {k: v for k, v in vars(node).items() if isinstance(v, _SCALARS) or _is_texts(v)}
+            return [_title(type(node)), self._signature(node.spec.cls), self._value(settings)]
+        forward = inspect.getattr_static(node, "forward", None)
+        own = {k: self._value(v) for k, v in vars(node).items() if _is_plain(v)}
         others = {k: _title(type(v)) for k, v in vars(node).items() if k not in own and not isinstance(v, Node)}
-        return [_title(type(node)), self.value(forward), own, others]
+        return [_title(type(node)), self._value(forward), own, others]
+
+    def _signature(self, cls: type[BaseModel]) -> Any:
+        """Fields with their types, every word that a prompt may take from the class, and its validators."""
+        of, decorators = spec(cls), cls.__pydantic_decorators__
+        validators = [*decorators.field_validators.values(), *decorators.model_validators.values()]
+        functions = [getattr(v.func, "__func__", v.func) for v in validators]
+        words = {f.key: f.description for f in of.fields if f.role != "note"}
+        return [of.fingerprint, of.instructions, words, self._value(functions)]
 
 
-def _signature(of: Spec[Any]) -> Any:
-    """Fields with their types, and every word that a prompt may take from the class."""
-    return [of.fingerprint, of.instructions, {f.key: f.description for f in of.fields if f.role != "note"}]
+_OWN = __name__.partition(".")[0]
+
+
+def _is_model(cls: type) -> TypeGuard[type[BaseModel]]:
+    """Whether this is a user's Pydantic class, with all its types known."""
+    return issubclass(cls, BaseModel) and cls not in (BaseModel, Signature) and cls.__pydantic_complete__
 
 
 def _source(function: FunctionType) -> Any:
@@ -155,8 +183,16 @@ def _source(function: FunctionType) -> Any:
 
 
 def _code(code: CodeType) -> Any:
-    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    constants = [_code(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
     return [code.co_code.hex(), constants, list(code.co_names)]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_constant(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, frozenset):
+        return sorted(canonical(_constant(item)) for item in value)  # pyright: ignore[reportUnknownVariableType]
+    return repr(value)
 
 
 def _globals(function: FunctionType) -> dict[str, Any]:
@@ -197,10 +233,6 @@ def _is_plain(value: Any) -> bool:
     """Whether a module's attribute is a setting rather than a part or a service."""
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(_is_plain(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, dict):
-        return all(_is_plain(item) for pair in value.items() for item in pair)  # pyright: ignore[reportUnknownVariableType]
+    if _is_mapping(value):
+        return all(_is_plain(item) for pair in value.items() for item in pair)
     return isinstance(value, (*_SCALARS, enum.Enum, PurePath, BaseModel, FunctionType))
-
-
-def _vars(value: Any) -> Mapping[str, Any]:
-    return getattr(value, "__dict__", {})

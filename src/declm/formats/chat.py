@@ -60,9 +60,10 @@ class Chat:
     def write(self, field: View, value: Any) -> str:
         """A text as it is if it can be read back from that, everything else as JSON."""
         safe = self.guard(value)
-        if isinstance(safe, str) and safe == safe.strip() and safe and _read(field, safe) == safe:
-            return safe
-        return dumped(safe)
+        if not isinstance(safe, str) or not safe or safe != safe.strip():
+            return dumped(safe)
+        # A colon would be taken for one that a model put behind the mark.
+        return safe if safe[0] != ":" and _read(field, safe) == safe else dumped(safe)
 
 
 # ASCII: without it, case-insensitive matching pairs letters that `casefold` keeps apart.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from declm.errors import MissingExtra, UnknownModel
+from declm.errors import MissingExtra, UnknownModel, UsageError
 from declm.lm.cores import memory_bytes, usable_cores
 from declm.lm.forks import keep_alive
 from declm.lm.gguf import read_header
@@ -59,15 +59,23 @@ def plan(path: Path, options: EngineOptions) -> Plan:
 
     Raises:
         UnknownModel: the file can't be read.
+        UsageError: `$DECLM_THREADS` is no number.
     """
     header = read_header(path)
-    threads = options.threads or int(os.environ.get("DECLM_THREADS") or 0) or usable_cores()
+    threads = options.threads or _asked_threads() or usable_cores()
     architecture = header.get("general.architecture", "")
     trained = header.get(f"{architecture}.context_length") or _CONTEXT
     n_ctx = min(options.n_ctx or _CONTEXT, trained)
     affordable = int(memory_bytes() / 4 // max(1, n_ctx * _cache_bytes(header, architecture)))
     slots = options.slots or max(1, min(threads // 2, 8, affordable))
     return Plan(threads, slots, n_ctx)
+
+
+def _asked_threads() -> int | None:
+    text = os.environ.get("DECLM_THREADS", "")
+    if text and not (text.isdecimal() and int(text)):
+        raise UsageError(f"DECLM_THREADS={text!r} must be a whole number from 1")
+    return int(text) if text else None
 
 
 def _cache_bytes(header: Mapping[str, Any], architecture: str) -> int:

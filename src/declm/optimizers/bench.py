@@ -152,15 +152,15 @@ class Bench:
 
         Raises:
             BudgetExceeded: a limit was reached inside the span.
-            TooManyErrors: most rows of the span crashed or went unscored.
+            TooManyErrors: most rows of the span went unscored (under the given state: or crashed).
         """
         rows = list(self.problem.val[start:stop])
-        results = await self._run(self.runner, rows, range(start, stop), state, 0)
+        results = await self._run(self.runner, rows, range(start, stop), state)
         return [result.score for result in results]
 
     async def confirm(self, state: ProgramState, rows: Sequence[BaseModel]) -> list[float | None]:
         """Scores of rows outside val."""
-        results = await self._run(self.runner, rows, range(len(rows)), state, 0) if rows else []
+        results = await self._run(self.runner, rows, range(len(rows)), state) if rows else []
         return [result.score for result in results]
 
     async def traced(self, rows: Sequence[BaseModel], sample: int) -> list[Traced | None]:
@@ -181,16 +181,19 @@ class Bench:
         rows: Sequence[BaseModel],
         indices: Sequence[int],
         state: ProgramState,
-        sample: int,
+        sample: int = 0,
     ) -> list[RowResult[Any, Any]]:
         limit = ErrorLimit(MAX_ERRORS, len(rows))
+        # Code that crashes under the given state is broken; under a candidate it is the candidate's fault.
+        own = state.hash == self.problem.program.state.hash
 
         def count(result: RowResult[Any, Any]) -> None:
             self.runs += 1
             self._cost = self._cost + result.usage
             if result.restored:
                 self.meter.charge(result.usage)
-            limit.see(result)
+            if own or result.outcome == "unscored":
+                limit.see(result)
 
         return await runner.run(rows, indices=indices, state=state, sample=sample, on_result=count)
 

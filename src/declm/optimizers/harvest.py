@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from declm.demo import Demo
-from declm.errors import TooManyErrors
+from declm.errors import LMError, TooManyErrors
 from declm.optimizers.bench import Bench, Traced
 from declm.optimizers.pools import Pool
 from declm.optimizers.proposals import Example
@@ -61,7 +61,7 @@ async def harvest(bench: Bench, level: float, share: float) -> Harvest:
     try:
         for sample in range(1 if free else ROUNDS):
             order = await _pass(bench, order, sample, level, share, found)
-    except TooManyErrors as error:
+    except (TooManyErrors, LMError) as error:
         bench.troubles.append(error.message)
     return found
 

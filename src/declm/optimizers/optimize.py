@@ -125,7 +125,7 @@ async def aoptimize(
         metric=metric,
         budget=budget or Budget(),
         teacher=_teacher(program, teacher),
-        teacher_lm=lms.resolve(teacher) if isinstance(teacher, (str, protocols.LM)) else None,
+        teacher_lm=lms.resolve(teacher) if isinstance(teacher, str) or protocols.is_lm(teacher) else None,
         proposer=lms.resolve(proposer) if proposer is not None else None,
         seed=seed,
         accept=accept,

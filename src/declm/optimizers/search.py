@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from declm.errors import BudgetExceeded, TooManyErrors
+from declm.errors import BudgetExceeded, LMError, TooManyErrors
 from declm.optimizers.acceptance import Verdict, judge
 from declm.optimizers.base import Fate, M, Optimized, Problem, Trial
 from declm.optimizers.bench import Bench
@@ -217,7 +217,7 @@ class _Search:
                 seen = await self.bench.scores(candidate.state, start, stop)
             except BudgetExceeded:
                 return "stopped"
-            except TooManyErrors as error:
+            except (TooManyErrors, LMError) as error:
                 self.bench.troubles.append(f"trial {candidate.number}: {error.message}")
                 return "outage"
             candidate.scores = [*candidate.scores, *seen]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -23,7 +23,7 @@ R = TypeVar("R")
 _RESULT = "result"
 
 
-def fill() -> Any:
+def fill() -> NoReturn:
     """Stand in for the body of a function under `@dm.predict`; never runs.
 
     Raises:
@@ -77,7 +77,7 @@ def predict(function: Callable[P, R]) -> PredictedFunction[P, R]:
     return PredictedFunction(function)
 
 
-def _signature(function: Callable[..., Any]) -> type[Signature]:
+def _signature(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(function):
         raise UsageError(f"write `def {function.__name__}` without `async`; `await {function.__name__}.acall(...)` is async")
     hints = get_type_hints(function, include_extras=True)
@@ -99,4 +99,6 @@ def _signature(function: Callable[..., Any]) -> type[Signature]:
     annotations[_RESULT] = result
     namespace[_RESULT] = Output()
     title = "".join(part.capitalize() for part in function.__name__.split("_"))
-    return type(Signature)(title, (Signature,), {**namespace, "__annotations__": annotations})
+    metaclass = cast("Callable[..., Any]", type(Signature))
+    made: Callable[..., Any] = metaclass(title, (Signature,), {**namespace, "__annotations__": annotations})
+    return made

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, cast, overload
 
 from pydantic import BaseModel
-from typing_extensions import Self
+from typing_extensions import ParamSpec, Self, TypeVar
 
 from declm import lm as lms
 from declm import protocols, settings, trace
@@ -23,8 +23,9 @@ from declm.specs import Spec, spec
 from declm.state import PredictorState, Stateful
 from declm.templates import Templates
 
-P = ParamSpec("P")
-S = TypeVar("S")
+# The defaults are what shorthand, which no checker reads, leaves unsolved.
+P = ParamSpec("P", default=...)
+S = TypeVar("S", default=Any)
 
 _KEPT_PROMPTS = 64
 """Rendered prefixes kept per predictor: more than the candidates that a search has in flight."""
@@ -54,7 +55,7 @@ class Predict(Stateful, Module, Generic[P, S]):
 
     @overload
     def __init__(
-        self: Predict[..., Any],
+        self,
         signature: str,
         *,
         format: str | None = None,

@@ -5,12 +5,7 @@ Source: Wei et al., Chain-of-Thought Prompting (arXiv 2201.11903).
 
 from __future__ import annotations
 
-from typing import ParamSpec, TypeVar
-
-from declm.predictors.predict import Predict
-
-P = ParamSpec("P")
-S = TypeVar("S")
+from declm.predictors.predict import P, Predict, S
 
 _NAMES = ("reasoning", "rationale", "thoughts", "step_by_step")
 

@@ -54,7 +54,7 @@ def _fields_read(tree: nodes.Template, mapping: str) -> Iterator[tuple[str, int]
 
 def _unknown(what: str, word: str, name: str, line: int, names: Names) -> TemplateError:
     near = closest(word, [*names.fields, *names.variables])
-    hint = f"; did you mean `{near}`?" if near else ""
+    hint = f"; did you mean `{near}`?" if near else "."
     return TemplateError(
         f"{name}, line {line}: unknown {what}{hint} Its fields are {_listed(names.fields)}; "
         f"its variables are {_listed(names.variables)}",

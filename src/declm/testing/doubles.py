@@ -44,9 +44,9 @@ class FunctionLM:
 
     def complete(self, request: Request) -> Response:
         """Call the function."""
-        with self._lock:
-            self.requests.append(request)
         with settings.charged() as bill:
+            with self._lock:
+                self.requests.append(request)
             bill.usage = Usage(calls=1)
             response = self._counted(request, self._function(request))
             bill.usage = response.usage
