@@ -17,8 +17,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting; `nox -s lint -- fix` mends what can be mended."""
-    session.install("-e", ".[lint]", "--no-deps")
-    session.install(*floors("lint", pinned=False))
+    session.install(*requirements("lint"))
     fix = "fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
@@ -43,7 +42,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python="3.10")
 def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest versions that `pyproject.toml` allows, on the lowest Python."""
-    session.install("-e", ".[test,local,data]", *floors("", "local", "data", pinned=True))
+    session.install("-e", ".[test,local,data]", *requirements("", "local", "data", pinned=True))
     session.run("pytest", "--deselect", "tests/test_typing.py", *session.posargs)
 
 
@@ -80,8 +79,8 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", "dist")
 
 
-def floors(*extras: str, pinned: bool) -> list[str]:
-    """The requirements of these extras ("" is the core), with `>=` turned into `==` if pinned."""
+def requirements(*extras: str, pinned: bool = False) -> list[str]:
+    """The requirements of these extras ("" is the core); pinned to their floors if wanted."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     found = list[str]()
     for extra in extras:

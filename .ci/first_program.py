@@ -25,7 +25,7 @@ assert (templates / "_macros.jinja").is_file(), f"no templates in {templates}"
 assert (files("declm") / "py.typed").is_file(), "the wheel is not typed"
 
 for name in ("json", "chat"):
-    triage = dm.Predict(Triage, format=name, lm=FunctionLM(lambda request: '{"team": "billing"}'))
+    triage = dm.Predict(Triage, format=name, lm=FunctionLM(lambda _: '{"team": "billing"}'))
     messages = triage.render(ticket="I was charged twice")
     assert "charged twice" in messages[-1].content
 assert dm.Predict(Triage, format="json", lm=triage.lm)(ticket="I was charged twice").team == "billing"

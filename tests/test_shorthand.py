@@ -33,7 +33,8 @@ class Colour(enum.Enum):
 
 
 def types(text: str, **more: Any) -> dict[str, Any]:
-    return {name: info.annotation for name, info in define(text, types=more).model_fields.items()}
+    made: Any = define(text, types=more)
+    return {name: info.annotation for name, info in made.model_fields.items()}
 
 
 def test_fields_have_roles_and_default_to_text() -> None:

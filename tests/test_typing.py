@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "typing"
-GOOD = sorted(FOLDER.glob("good_*.py"))
-BAD = sorted(FOLDER.glob("bad_*.py"))
+README = FOLDER.parent.parent / "README.md"
+GOOD = [*sorted(path.name for path in FOLDER.glob("good_*.py")), "good_readme.py"]
+BAD = sorted(path.name for path in FOLDER.glob("bad_*.py"))
 
 Found = dict[str, dict[int, str]]
 """Reported lines, with what was said, by file name."""
@@ -50,7 +51,7 @@ def mypy(folder: Path) -> Found:
     command += ["--cache-dir", str(folder / "cache"), "--no-pretty", "--verbose", str(folder / "typing")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode in (0, 1), f"mypy did not run: {done.stdout}{done.stderr}"
-    assert all(path.name in done.stderr for path in GOOD + BAD), "mypy did not read all files"
+    assert all(name in done.stderr for name in GOOD + BAD), "mypy did not read all files"
     found: Found = {}
     for line in done.stdout.splitlines():
         match = re.match(r"(.+?):(\d+): error: (.*)", line)
@@ -64,24 +65,26 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     checker: Callable[[Path], Found] = request.param
     folder = tmp_path_factory.mktemp("checker")
     shutil.copytree(FOLDER, folder / "typing", ignore=shutil.ignore_patterns("__pycache__"))
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    (folder / "typing" / "good_readme.py").write_text("\n".join(blocks))
     return checker(folder)
 
 
-def expected(path: Path) -> dict[int, str]:
-    lines = path.read_text("utf-8").splitlines()
+def expected(name: str) -> dict[int, str]:
+    lines = (FOLDER / name).read_text("utf-8").splitlines()
     return {number: line.split("# expect:")[1] for number, line in enumerate(lines, 1) if "# expect:" in line}
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
-def test_right_code_passes(path: Path, found: Found) -> None:
-    assert not found.get(path.name)
+@pytest.mark.parametrize("name", GOOD)
+def test_right_code_passes(name: str, found: Found) -> None:
+    assert not found.get(name)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_planted_mistakes_and_nothing_else_are_reported(path: Path, found: Found) -> None:
-    planted, reported = expected(path), found.get(path.name, {})
+@pytest.mark.parametrize("name", BAD)
+def test_planted_mistakes_and_nothing_else_are_reported(name: str, found: Found) -> None:
+    planted, reported = expected(name), found.get(name, {})
     missed = {number: what for number, what in planted.items() if number not in reported}
     surplus = {number: said for number, said in reported.items() if number not in planted}
     assert not missed, f"not reported: {missed}"
@@ -89,4 +92,4 @@ def test_planted_mistakes_and_nothing_else_are_reported(path: Path, found: Found
 
 
 def test_there_are_enough_mistakes() -> None:
-    assert sum(len(expected(path)) for path in BAD) >= 60
+    assert sum(len(expected(name)) for name in BAD) >= 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -52,9 +52,7 @@ def arguments(program: Callable[..., Any]) -> Arguments:
         fields = program.spec.inputs
         required = frozenset(k for k, f in fields.items() if f.required)
         return Arguments(required, frozenset(fields) - required)
-    target: Any = program
-    if isinstance(program, Node):
-        target = program.forward  # type: ignore[attr-defined]  # every other node is a Module
+    target = cast(Any, program).forward if isinstance(program, Node) else program  # every other node is a Module
     required_names, optional_names, any_keyword = set[str](), set[str](), False
     for name, parameter in inspect.signature(target).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:

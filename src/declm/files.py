@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -44,7 +45,7 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, target)
+        Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -52,11 +53,11 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    # The rename itself must reach the disk; platforms that can't open a folder skip this.
-    if sys.platform == "win32":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # So that the rename itself reaches the disk. Some platforms and file systems can't sync a folder; the
+    # file has been replaced all the same, and an error here would say that it has not.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -34,7 +34,8 @@ def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0) -> 
     """
     results: list[T] = []
     errors: list[BaseException] = []
-    ready = threading.Event()
+    # Events, since Ctrl-C inside of `Thread.join` makes Python 3.10 to 3.12 take the thread for ended.
+    ready, ended = threading.Event(), threading.Event()
     cell: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
 
     async def main() -> T:
@@ -48,22 +49,23 @@ def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0) -> 
             results.append(asyncio.run(main()))
         except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
             errors.append(error)
+        finally:
+            ended.set()
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), name="declm-loop", daemon=True)
-    thread.start()
+    asked = _cancellations()
     try:
-        asked = _cancellations()
-        while thread.is_alive():
-            thread.join(0.1)  # a plain join would not see Ctrl-C on every platform
+        thread.start()
+        while not ended.wait(0.1):  # without a timeout, Windows would not see Ctrl-C
             if _cancellations() > asked:
                 raise KeyboardInterrupt  # the loop that we block has taken Ctrl-C for itself
     except BaseException:
-        ready.wait(1.0)
+        ready.wait(patience_s)  # Ctrl-C may come while the thread starts, and its work must not go on alone
         with suppress(RuntimeError):  # the loop has just closed: there is nothing left to cancel
             for loop, task in cell:
                 loop.call_soon_threadsafe(task.cancel)
-        thread.join(patience_s)
+        ended.wait(patience_s)
         raise
     if errors:
         raise errors[0]

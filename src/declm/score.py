@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, cast
 
 from declm.errors import MetricError
 
@@ -33,7 +34,7 @@ def as_score(result: object) -> Score:
     elif isinstance(result, (bool, int, float)):
         value, feedback = float(result), ""
     elif hasattr(result, "__float__") and hasattr(result, "dtype"):
-        value, feedback = float(result), ""  # type: ignore[arg-type]  # a numpy scalar
+        value, feedback = float(cast(Any, result)), ""  # a numpy scalar
     else:
         raise MetricError(
             f"the metric returned {result!r} of type {type(result).__name__}; return a bool, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,15 +37,28 @@ class Settings:
     templates: tuple[Path, ...] = ()
     sample: int = 0
 
+    def over(self, base: Settings) -> Settings:
+        """These settings where they are set, else those of `base`; the meters and folders of both."""
+        return Settings(
+            lm=base.lm if self.lm is None else self.lm,
+            cache=base.cache if self.cache is None else self.cache,
+            format=base.format if self.format is None else self.format,
+            meters=(*base.meters, *self.meters),
+            templates=(*self.templates, *base.templates),
+            sample=self.sample or base.sample,
+        )
+
 
 # One slot for the whole process, visible in every thread and task; replaced as a whole, never mutated.
 _process: list[Settings] = [Settings()]
+# What contexts have set, and nothing else: `configure` still shows through where they have not.
 _scoped: contextvars.ContextVar[Settings | None] = contextvars.ContextVar("declm_settings", default=None)
 
 
 def current() -> Settings:
     """The settings in force here."""
-    return _scoped.get() or _process[0]
+    scoped = _scoped.get()
+    return _process[0] if scoped is None else scoped.over(_process[0])
 
 
 def configure(
@@ -62,10 +75,13 @@ def configure(
         lm: `dm.LM(...)` or a name such as `"openai/gpt-5-mini"` or `"local/smollm2"`.
         cache: False turns the reply cache off; a path puts it elsewhere.
         format: `"auto"`, `"native"`, `"json"` or `"chat"`.
-        budget: hard limits for all calls from now on.
+        budget: hard limits for all calls from now on; a new budget replaces the last one.
         templates: one or several folders that shadow declm's templates.
+
+    Raises:
+        UsageError: a value makes no sense; nothing has been changed.
     """
-    _process[0] = _changed(_process[0], lm, cache, format, budget, templates)
+    _process[0] = replace(_process[0], **_checked(lm, cache, format, budget, templates))
 
 
 @contextmanager
@@ -76,12 +92,19 @@ def context(
     format: str | None = None,
     budget: Budget | None = None,
     templates: str | Path | Sequence[str | Path] | None = None,
-) -> Iterator[None]:
+) -> Generator[None]:
     """The same as `configure`, inside a `with` block and for this thread or task only.
 
-    A budget adds to those already in force: the first limit that is reached stops the calls.
+    A budget adds to those already in force: the first limit that is reached stops the calls. Folders
+    of templates come before those already in force.
+
+    Example:
+        >>> from declm.testing import ScriptedLM
+        >>> with context(lm=ScriptedLM(["hello"])):
+        ...     current().lm.model
+        'scripted'
     """
-    token = _scoped.set(_changed(current(), lm, cache, format, budget, templates))
+    token = _scoped.set(Settings(**_checked(lm, cache, format, budget, templates)).over(_own()))
     try:
         yield
     finally:
@@ -89,10 +112,9 @@ def context(
 
 
 @contextmanager
-def metered(meter: Meter) -> Iterator[Meter]:
+def metered(meter: Meter) -> Generator[Meter]:
     """Count every call inside the block against `meter`."""
-    now = current()
-    token = _scoped.set(replace(now, meters=(*now.meters, meter)))
+    token = _scoped.set(Settings(meters=(meter,)).over(_own()))
     try:
         yield meter
     finally:
@@ -100,9 +122,9 @@ def metered(meter: Meter) -> Iterator[Meter]:
 
 
 @contextmanager
-def sampling(index: int) -> Iterator[None]:
+def sampling(index: int) -> Generator[None]:
     """Draw another sample: the index enters cache and ledger keys and is never sent."""
-    token = _scoped.set(replace(current(), sample=index))
+    token = _scoped.set(replace(_own(), sample=index))
     try:
         yield
     finally:
@@ -117,7 +139,7 @@ class Bill:
 
 
 @contextmanager
-def charged() -> Iterator[Bill]:
+def charged() -> Generator[Bill]:
     """Charge one attempt to every budget in force; an LM wraps each send in this.
 
     Raises:
@@ -151,30 +173,39 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
     return carried
 
 
-def _changed(
-    base: Settings,
+def _own() -> Settings:
+    """What the contexts around this place have set."""
+    return _scoped.get() or Settings()
+
+
+def _checked(
     lm: LM | str | None,
     cache: bool | str | Path | None,
     format: str | None,
     budget: Budget | None,
     templates: str | Path | Sequence[str | Path] | None,
-) -> Settings:
-    changes: dict[str, Any] = {}
+) -> dict[str, Any]:
+    """The fields of `Settings` that are given."""
+    found: dict[str, Any] = {}
     if lm is not None:
         if not isinstance(lm, str) and not is_lm(lm):
             raise UsageError(f"lm={lm!r} is neither a model name nor an LM; try lm=dm.LM('provider/model')")
-        changes["lm"] = lm
+        found["lm"] = lm
     if cache is not None:
-        changes["cache"] = cache if isinstance(cache, bool) else Path(cache)
+        found["cache"] = cache if isinstance(cache, bool) else Path(cache)
     if format is not None:
-        changes["format"] = format
+        found["format"] = format
     if budget is not None:
-        changes["meters"] = (*base.meters, Meter(budget))
+        found["meters"] = (Meter(budget),)
     if templates is not None:
-        given = [templates] if isinstance(templates, (str, Path)) else templates
-        folders = tuple(Path(folder) for folder in given)
-        for folder in folders:
-            if not folder.is_dir():
-                raise UsageError(f"templates={str(folder)!r} is no folder")
-        changes["templates"] = (*folders, *base.templates)
-    return replace(base, **changes)
+        found["templates"] = _folders(templates)
+    return found
+
+
+def _folders(templates: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    given = [templates] if isinstance(templates, (str, Path)) else templates
+    folders = tuple(Path(folder) for folder in given)
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"templates={str(folder)!r} is no folder")
+    return folders

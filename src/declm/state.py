@@ -8,11 +8,12 @@ one program; `rebuild` makes a program that owns its state.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Self
@@ -36,7 +37,7 @@ class _Hashed(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other fields; the remembered hash is not copied along."""
         made = super().model_copy(update=update, deep=deep)
-        made.__dict__.pop("hash", None)
+        vars(made).pop("hash", None)
         return made
 
 
@@ -123,18 +124,18 @@ class Stateful(Node):
         """The candidate that is bound at the moment, else the predictor's own state."""
         return _bound.get().get(self, self._state)
 
-    def with_predictor_state(self: T, state: PredictorState) -> T:
+    def with_predictor_state(self, state: PredictorState) -> Self:
         """A copy that owns `state` and shares everything else."""
         made = copy.copy(self)
-        made._state = state  # type: ignore[attr-defined]  # T is a Stateful; Self needs Python 3.11
+        made._state = state
         return made
 
 
-_bound: ContextVar[Mapping[Stateful, PredictorState]] = ContextVar("declm_bound_states", default={})
+_bound: ContextVar[Mapping[Stateful, PredictorState]] = ContextVar("declm_bound_states", default=MappingProxyType({}))
 
 
 @contextmanager
-def bind(states: Mapping[Stateful, PredictorState]) -> Iterator[None]:
+def bind(states: Mapping[Stateful, PredictorState]) -> Generator[None]:
     """Let predictors take these states inside the block, in this thread or task only."""
     token = _bound.set({**_bound.get(), **states})
     try:
@@ -156,9 +157,9 @@ def predictors(root: Node) -> dict[str, Stateful]:
 
 
 def _walk(value: Any, path: str, seen: set[int], found: dict[str, Node]) -> None:
-    if not isinstance(value, (Node, list, tuple, dict)) or id(value) in seen:  # pyright: ignore[reportUnknownArgumentType]  # only the identity is used
+    if not _is_any(value, Node, list, tuple, dict) or id(value) in seen:
         return
-    seen.add(id(value))  # pyright: ignore[reportUnknownArgumentType]
+    seen.add(id(value))
     if isinstance(value, Node):
         found[path or SELF] = value
         if isinstance(value, Stateful):
@@ -170,9 +171,8 @@ def _walk(value: Any, path: str, seen: set[int], found: dict[str, Node]) -> None
 def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Node):
         return list(vars(value).items())
-    if isinstance(value, dict):
-        items: dict[Any, Any] = value
-        return [(str(k), v) for k, v in items.items()]
+    if _is_any(value, dict):
+        return [(str(k), v) for k, v in value.items()]
     return [(str(i), v) for i, v in enumerate(value)]
 
 
@@ -198,32 +198,30 @@ def match(root: Node, state: ProgramState) -> dict[Stateful, PredictorState]:
 
 def rebuild(root: T, states: Mapping[Stateful, PredictorState]) -> T:
     """A program with these states: predictors and what leads to them are copied, the rest is shared."""
-    made: Any = _rebuild(root, states, {})
-    return made
+    return cast(T, _rebuild(root, states, {}))
 
 
 def _rebuild(value: Any, states: Mapping[Stateful, PredictorState], memo: dict[int, Any]) -> Any:
-    if not isinstance(value, (Node, list, tuple, dict)):
+    if not _is_any(value, Node, list, tuple, dict):
         return value
-    if id(value) in memo:  # pyright: ignore[reportUnknownArgumentType]
-        return memo[id(value)]  # pyright: ignore[reportUnknownArgumentType]
+    if id(value) in memo:
+        return memo[id(value)]
     if isinstance(value, Stateful):
         made: Any = value.with_predictor_state(states[value]) if value in states else value
         memo[id(value)] = made
         return made
     if isinstance(value, Node):
-        made = copy.copy(value)
-        memo[id(value)] = made
-        changed = {k: _rebuild(v, states, memo) for k, v in vars(value).items()}
-        vars(made).update(changed)
-        return made
+        node: Node = copy.copy(value)
+        memo[id(value)] = node
+        vars(node).update({k: _rebuild(v, states, memo) for k, v in vars(value).items()})
+        return node
     items: Any = value
-    if isinstance(items, dict):
+    if _is_any(items, dict):
         made = {}
         memo[id(items)] = made
         for k, v in items.items():
             made[k] = _rebuild(v, states, memo)
-    elif isinstance(items, list):
+    elif _is_any(items, list):
         made = []
         memo[id(items)] = made
         made.extend(_rebuild(v, states, memo) for v in items)
@@ -239,4 +237,9 @@ def _rebuild(value: Any, states: Mapping[Stateful, PredictorState], memo: dict[i
 
 
 def _values(items: Any) -> list[Any]:
-    return list(items.values()) if isinstance(items, dict) else list(items)
+    return list(items.values()) if _is_any(items, dict) else list(items)
+
+
+def _is_any(value: Any, *kinds: type) -> bool:
+    """`isinstance` without narrowing: of a list or dict that holds anything, checkers would say `Unknown`."""
+    return isinstance(value, kinds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -78,10 +78,11 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise StateError(f"can't read {str(path)!r}: {error}") from error
     try:
-        content: Any = json.loads(text)
+        read: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise StateError(f"{str(path)!r} is torn or no JSON ({error}); restore it or save the program again") from error
-    if not isinstance(content, dict) or not isinstance(content.get("declm"), int):
+    content = cast("dict[str, Any]", read) if isinstance(read, dict) else {}
+    if not isinstance(content.get("declm"), int):
         raise StateError(f"{str(path)!r} is no saved declm program")
     if content["declm"] > SCHEMA:
         raise StateError(f"{str(path)!r} was saved by a newer declm (layout {content['declm']}); upgrade declm")

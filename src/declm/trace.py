@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from declm.messages import Request, Response
 from declm.usage import Usage
+
+
+MASK = "***"
+"""Stands for what a trace may not hold."""
 
 
 @dataclass(slots=True)
@@ -19,7 +23,8 @@ class Call:
 
     `inputs` and `outputs` are JSON values by key for predictors (sensitive fields masked); for
     modules they are empty. `exchanges` holds the requests and responses of a predictor's call, in
-    order, re-asks included.
+    order, re-asks included. Of a call with a sensitive field they tell the cost alone, and the
+    reasoning, which may quote anything, is masked too.
     """
 
     path: str
@@ -32,6 +37,12 @@ class Call:
     exchanges: list[tuple[Request, Response]] = field(default_factory=list[tuple[Request, Response]])
     children: list[Call] = field(default_factory=list["Call"])
     is_predictor: bool = False
+
+    def exchanged(self, request: Request, response: Response, *, masked: bool = False) -> None:
+        """Keep one request and the response to it; `masked` leaves the words out."""
+        if masked:
+            request, response = replace(request, messages=()), replace(response, text=MASK, reasoning=None)
+        self.exchanges.append((request, response))
 
     @property
     def usage(self) -> Usage:
@@ -53,7 +64,8 @@ class Call:
         return "\n".join(self._lines(0))
 
     def _lines(self, depth: int) -> Iterator[str]:
-        outcome = f"{type(self.error).__name__}" if self.error else ", ".join(f"{k}={v!r}" for k, v in self.outputs.items())
+        said = ", ".join(f"{key}={value!r}" for key, value in self.outputs.items())
+        outcome = type(self.error).__name__ if self.error else said
         yield f"{'  ' * depth}{self.path} ({self.name}, {self.seconds:.2f} s) {outcome}".rstrip()
         for child in self.children:
             yield from child._lines(depth + 1)
@@ -69,14 +81,15 @@ _open: ContextVar[_Scope | None] = ContextVar("declm_trace", default=None)
 
 
 @contextmanager
-def record(paths: Mapping[int, str]) -> Iterator[Call]:
+def record(paths: Mapping[int, str]) -> Generator[Call]:
     """Keep a trace of what runs inside the block.
 
-    Yields a root whose `children` are the calls made; `paths` maps `id(node)` to dotted path.
-    A trace kept outside the block sees the calls too.
+    Yields a root whose `children` are the calls made; `paths` maps `id(node)` to dotted path. A trace
+    kept outside the block sees the calls too, and its paths win: a search must find the predictors of
+    a program also where a `forward` says `self.step.run(...)`.
     """
     outer, root = _open.get(), Call(path="", name="")
-    token = _open.set(_Scope(root, paths))
+    token = _open.set(_Scope(root, {**paths, **outer.paths} if outer else paths))
     try:
         yield root
     finally:
@@ -86,7 +99,7 @@ def record(paths: Mapping[int, str]) -> Iterator[Call]:
 
 
 @contextmanager
-def step(node: object, *, is_predictor: bool = False) -> Iterator[Call | None]:
+def step(node: object, *, is_predictor: bool = False) -> Generator[Call | None]:
     """Enter one call of `node`; yields None, at almost no cost, where no trace is kept."""
     scope = _open.get()
     if scope is None:

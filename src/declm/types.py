@@ -110,8 +110,9 @@ def _literal(value: Any) -> str:
 
 
 def _scalar(schema: Schema) -> str:
-    kind = schema.get("type", "any")
-    text = _FORMATS.get(schema.get("format", ""), schema.get("format") or kind) if kind == "string" else kind
+    kind: str = schema.get("type", "any")
+    named: str = schema.get("format", "") if kind == "string" else ""
+    text = _FORMATS.get(named, named) or kind
     marks = _span(schema.get("minimum"), schema.get("maximum"))
     marks += _span(schema.get("minLength"), schema.get("maxLength"), "characters")
     if "exclusiveMinimum" in schema:

@@ -59,6 +59,9 @@ class Budget:
         usd: US dollars; an LM of unknown price is refused before the first call.
         seconds: wall-clock time.
         trials: candidates tried by `optimize()`; ignored elsewhere.
+
+    Raises:
+        UsageError: a limit is negative or no number.
     """
 
     calls: int | None = None
@@ -70,8 +73,15 @@ class Budget:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is not None and not value >= 0:
-                raise UsageError(f"Budget({f.name}={value!r}) must be 0 or more")
+            kinds = (int, float) if f.name in _FRACTIONS else (int,)
+            if value is None or (isinstance(value, kinds) and not isinstance(value, bool) and value >= 0):
+                continue
+            number = "number" if f.name in _FRACTIONS else "whole number"
+            raise UsageError(f"Budget({f.name}={value!r}) must be a {number} from 0, or None for no limit")
+
+
+_FRACTIONS = frozenset({"usd", "seconds"})
+"""Limits that need not be whole numbers."""
 
 
 @dataclass(slots=True)

@@ -48,7 +48,9 @@ def same_text(gold: QA, got: str) -> bool:
 # --- programs
 
 
-@pytest.mark.parametrize("make", [lambda: dm.Predict(QA, lm=right()), lambda: Twice(right()), lambda: AsyncTwice(right())])
+@pytest.mark.parametrize(
+    "make", [lambda: dm.Predict(QA, lm=right()), lambda: Twice(right()), lambda: AsyncTwice(right())]
+)
 def test_predictors_and_modules_are_evaluated(make: Any) -> None:
     report = dm.evaluate(make(), rows(5), correct)
     assert report.score == 1.0
@@ -67,7 +69,15 @@ class AsyncCallable:
 
 
 @pytest.mark.parametrize(
-    "program", [plain, async_plain, Callable_(), AsyncCallable(), functools.partial(plain), lambda question: async_plain(question)]
+    "program",
+    [
+        plain,
+        async_plain,
+        Callable_(),
+        AsyncCallable(),
+        functools.partial(plain),
+        lambda question: async_plain(question),
+    ],
 )
 def test_functions_and_callable_objects_are_programs(program: Any) -> None:
     assert dm.evaluate(program, rows(4), same_text).score == 1.0

@@ -20,6 +20,14 @@ def server() -> Iterator[FaultServer]:
         yield state
 
 
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder without any model, that a test may fill."""
+    folder = tmp_path / "empty-cache"
+    monkeypatch.setenv("DECLM_CACHE_DIR", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def gguf() -> Path:
     """The file of SmolLM2-135M, from `$DECLM_TEST_GGUF` or pulled before."""

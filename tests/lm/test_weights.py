@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from declm.errors import UnknownModel, UsageError
-from declm.files import cache_root
 from declm.lm import LM, cores
 from declm.lm.engine import EngineOptions, plan
 from declm.lm.gguf import read_header
@@ -111,13 +110,14 @@ def test_engine_options_are_checked_when_the_lm_is_built(options: dict[str, Any]
         LM("local/smollm2", **options)
 
 
+@pytest.mark.usefixtures("empty_cache")
 def test_a_model_that_was_not_pulled_says_what_to_run() -> None:
     with pytest.raises(UnknownModel, match="declm pull smollm2"):
         LM("local/smollm2").complete(HI)
 
 
-def test_a_pulled_model_is_found() -> None:
-    folder = cache_root() / "models"
+def test_a_pulled_model_is_found(empty_cache: Path) -> None:
+    folder = empty_cache / "models"
     folder.mkdir(parents=True)
     file = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
     file.write_bytes(b"x")

@@ -10,6 +10,7 @@ import secrets
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -44,13 +45,20 @@ def load() -> ModuleType:
 
     litellm.suppress_debug_info = True
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # failures reach the caller as exceptions
+    litellm.ModelResponse()  # builds its Pydantic classes now, while the warnings that this raises are ignored
     bridge.register(litellm)
     return litellm
 
 
 @functools.cache
 def preload() -> None:
-    """Start importing litellm in the background, once: two seconds that the first call need not wait."""
+    """Start importing litellm in the background, once: two seconds that the first call need not wait.
+
+    Not where warnings are errors: litellm raises some while it is imported and has them ignored, but
+    filters belong to the whole process, and if they change meanwhile the import fails for good.
+    """
+    if any(action == "error" for action, *_ in warnings.filters):
+        return
     thread = threading.Thread(target=load, name="declm-litellm", daemon=True)
     thread.start()
     if hasattr(os, "register_at_fork"):

@@ -34,18 +34,20 @@ class Pool:
         """Choose `count` demos; the same arguments give the same demos in the same order.
 
         Index 0 takes the most typical demos, 1 the most diverse, higher ones random draws. All are
-        balanced over the values of the closed outputs, in turns, so that no label stands last
-        more often than another.
+        balanced over the values of the closed outputs, and then shuffled: small models continue
+        a label sequence that repeats, whatever the question is.
         """
         if count <= 0:
             return ()
         queues = [self._ranked(group, index) for group in self._groups]
-        rng = random.Random(f"declm:{index}")  # noqa: S311  # a reproducible draw, no secret
+        rng = random.Random(f"declm:{index}:{count}")  # noqa: S311  # a reproducible draw, no secret
         rng.shuffle(queues)
         chosen = list[Demo]()
         for turn in range(max(map(len, queues), default=0)):
             chosen += [queue[turn] for queue in queues if turn < len(queue)]
-        return tuple(reversed(chosen[:count]))
+        chosen = chosen[:count]
+        rng.shuffle(chosen)
+        return tuple(chosen)
 
     @cached_property
     def _groups(self) -> list[list[Demo]]:

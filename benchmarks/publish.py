@@ -1,0 +1,176 @@
+"""The tables of `docs/benchmarks.md`, from the lines in `benchmarks/results/`: `python benchmarks/publish.py`.
+
+No published figure is typed by hand. Each table stands between two marks, `<!-- table: NAME -->` and
+`<!-- end of table -->`, and shows every line of `NAME.jsonl`, in order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+Line = Mapping[str, Any]
+
+_SECTION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+SIGNIFICANT = 0.05
+"""Below this p-value a difference counts as shown."""
+
+
+def demo_table(lines: Sequence[Line]) -> str:
+    """The demo's outcomes, one row per seed, and how many of them gained."""
+    head = ("seed", "plain", "optimized", "difference", "p", "accepted", "demos", "search calls", "seconds")
+    rows = [
+        (
+            line["seed"],
+            _score(line["plain"], line["plain_interval"]),
+            _score(line["optimized"], line["optimized_interval"]),
+            f"{line['optimized'] - line['plain']:+.3f}",
+            _p(line["p_value"]),
+            "yes" if line["accepted"] else "no",
+            line["demos"],
+            f"{line['calls']:,}",
+            f"{line['seconds']:.0f}",
+        )
+        for line in lines
+    ]
+    better = [line for line in lines if line["optimized"] > line["plain"] and line["p_value"] < SIGNIFICANT]
+    worse = [line for line in lines if line["optimized"] < line["plain"]]
+    told = (
+        f"{len(better)} of {len(lines)} seeds are better than the plain program with p < {SIGNIFICANT}; "
+        f"{len(worse)} are worse."
+    )
+    return "\n\n".join([_table(head, rows), told, _where(lines)])
+
+
+def tasks_table(lines: Sequence[Line]) -> str:
+    """Zero-shot against optimized, one row per run."""
+    head = (
+        "task",
+        "test rows",
+        "metric",
+        "model",
+        "seed",
+        "zero-shot",
+        "optimized",
+        "difference",
+        "p",
+        "calls",
+        "tokens",
+    )
+    head = (*head, "seconds")
+    rows = [
+        (
+            line["task"] + ("" if line["program"] == "predict" else f" ({line['program']})"),
+            line["rows"]["test"],
+            line["metric"],
+            line["model"],
+            line["seed"],
+            _measured(line["plain"]),
+            _measured(line["optimized"]),
+            f"{line['difference']:+.3f}" + ("" if line["search"]["accepted"] else " (not accepted)"),
+            _p(line["p"]),
+            _parts(line, "calls"),
+            _parts(line, "tokens"),
+            _parts(line, "seconds"),
+        )
+        for line in lines
+    ]
+    note = "Calls, tokens and seconds: zero-shot on test / search / optimized on test."
+    return "\n\n".join([_table(head, rows), note, _where(lines)])
+
+
+def imports_table(lines: Sequence[Line]) -> str:
+    """The newest measurement of what importing costs."""
+    head = ("in a fresh process", "ms", "MiB", "litellm, optuna or numpy loaded", "sockets made")
+    line = lines[-1]
+    rows = [
+        (f"`{m['statement']}`", f"{m['ms']:.0f}", f"{m['mib']:.0f}", ", ".join(m["loaded"]) or "none", m["sockets"])
+        for m in line["measured"]
+    ]
+    return "\n\n".join([_table(head, rows), f"Medians of {line['times']} processes.", _where([line])])
+
+
+TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
+    "demo_seeds": demo_table,
+    "real_tasks": tasks_table,
+    "imports": imports_table,
+}
+"""The tables by the name of their results file."""
+
+
+def filled(page: str, results: Path) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        ValueError: a table of the page is of no known name, or a line of results can't be read.
+    """
+    return _SECTION.sub(lambda section: f"{section[1]}{_section(section[2], results)}\n{section[3]}", page)
+
+
+def _section(name: str, results: Path) -> str:
+    if name not in TABLES:
+        raise ValueError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+    path = results / f"{name}.jsonl"
+    lines = [json.loads(text) for text in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    return TABLES[name](lines) if lines else f"No runs yet: `benchmarks/results/{name}.jsonl` is missing."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    cells = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '\\|') for cell in row)} |" for row in cells)
+
+
+def _measured(of: Mapping[str, Any]) -> str:
+    also = "".join(f"; {name} {value:.3f}" for name, value in of["also"].items())
+    counts = "".join(f"; {of[what]} {what}" for what in ("failures", "errors") if of[what])
+    return _score(of["score"], of["interval"]) + also + counts
+
+
+def _score(score: float, interval: Sequence[float]) -> str:
+    return f"{score:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+
+
+def _p(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}"
+
+
+def _parts(line: Line, what: str) -> str:
+    return " / ".join(f"{line[part][what]:,.0f}" for part in ("plain", "search", "optimized"))
+
+
+def _where(lines: Sequence[Line]) -> str:
+    """Where the lines were measured, each place once."""
+    places = dict.fromkeys(
+        f"declm {s['declm']}, Python {s['python']}, {s['system']}, {s['cores']} cores, {s['date']}"
+        for s in (line["surroundings"] for line in lines)
+    )
+    return f"Measured with {'; '.join(places)}."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    made.add_argument("--check", action="store_true", help="change nothing; status 1 if the page is not up to date")
+    given = made.parse_args(arguments)
+    before = PAGE.read_text("utf-8")
+    after = filled(before, RESULTS)
+    if not given.check:
+        PAGE.write_text(after, "utf-8")
+        return 0
+    if after != before:
+        print("docs/benchmarks.md is not up to date: run  python benchmarks/publish.py", file=sys.stderr)
+    return int(after != before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
