@@ -61,15 +61,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
-def nightly(session: nox.Session) -> None:
-    """Run the demo with ten seeds and without its cache; figures go to docs/benchmarks/demo.jsonl."""
+def demo_seeds(session: nox.Session) -> None:
+    """Run the demo with ten seeds, for every night; rewrites its figures in docs/benchmarks.md."""
     session.install("-e", ".[local]")
-    figures = Path("docs/benchmarks/demo.jsonl").absolute()
-    figures.parent.mkdir(exist_ok=True)
+    session.run("declm", "pull", "smollm2")
+    figures = Path("benchmarks/results/demo_seeds.jsonl")
     figures.unlink(missing_ok=True)
-    for seed in range(10):
-        out = Path(session.create_tmp()) / f"{seed}.json"
-        session.run("declm", "demo", f"--seed={seed}", f"--out={out}", "--no-cache", f"--figures={figures}")
+    session.run("python", "benchmarks/demo_seeds.py", f"--out={figures}", *session.posargs)
+    session.run("python", "benchmarks/publish.py")
 
 
 @nox.session

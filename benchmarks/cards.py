@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ import declm as dm
 
 Kind = Literal["label", "labels", "text", "list", "flag", "object"]
 """What an output is: one of the labels, a list of labels, free text, any other list, a truth value, an object."""
+
+USUAL = 0.95
+"""Share of objects that have a member, from which one without it is a bad row."""
 
 
 class Card(BaseModel):
@@ -82,7 +86,7 @@ def peek(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise dm.DataError(f"there is no file {str(path)!r}; a task has train.jsonl, dev.jsonl and test.jsonl")
     found: list[dict[str, Any]] = []
-    for line in path.read_text("utf-8", "replace").splitlines():
+    for line in path.read_text("utf-8", "replace").split("\n"):
         try:
             row: Any = json.loads(line)
         except ValueError:
@@ -95,10 +99,11 @@ def peek(path: Path) -> list[dict[str, Any]]:
 def shapes(card: Card, rows: Sequence[Mapping[str, Any]]) -> dict[str, Shape]:
     """Infer the type of each output.
 
-    Labels become a `Literal`, a list of labels a list of them, objects a small model; numbers stay text.
+    Labels become a `Literal`, a list of labels a list of them, objects a small model; numbers stay text. What most
+    rows have decides, so that reading names the rows that are otherwise.
 
     Raises:
-        DataError: an output is in no row, its values have no common type, or the labels fit none of it.
+        DataError: an output is in no row, or the labels fit nothing of it.
     """
     found: dict[str, Shape] = {}
     for name in card.outputs:
@@ -108,10 +113,7 @@ def shapes(card: Card, rows: Sequence[Mapping[str, Any]]) -> dict[str, Shape]:
         labels = card.labels_of(name)
         if len(card.outputs) > 1 and not isinstance(card.labels, dict) and not _fit(values, labels):
             labels = ()  # one list for a card of several outputs: it belongs to those that it fits
-        try:
-            found[name] = Shape(_annotation(values, labels, name), _kind(values, labels))
-        except _NoTypeError as error:
-            raise dm.DataError(f"the output {name!r} can't be typed: {error}") from None
+        found[name] = Shape(_annotation(values, labels, name), _kind(values, labels))
     return found
 
 
@@ -134,12 +136,8 @@ def signature(
         values = [row[name] for row in rows if name in row]
         if not values:
             raise dm.DataError(f"no row has the input {name!r}; the rows have {_list(_columns(rows)) or 'nothing'}")
-        try:
-            annotation = _annotation(values, (), name)
-        except _NoTypeError:
-            annotation = JsonValue
         attribute, alias = _names(name, fields)
-        fields[attribute] = (annotation, dm.Input(descriptions.get(name, ""), alias=alias))
+        fields[attribute] = (_annotation(values, (), name), dm.Input(descriptions.get(name, ""), alias=alias))
     for name, shape in outputs.items():
         attribute, alias = _names(name, fields)
         fields[attribute] = (shape.annotation, dm.Output(descriptions.get(name, ""), alias=alias))
@@ -153,10 +151,6 @@ def signature(
 # --- types
 
 
-class _NoTypeError(Exception):
-    """Values without a common type."""
-
-
 def _number_as_text(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
@@ -165,21 +159,26 @@ _Text = Annotated[str, BeforeValidator(_number_as_text)]
 
 
 def _annotation(values: Sequence[Any], labels: tuple[str, ...], name: str) -> Any:
-    present = [value for value in values if value is not None]
-    sorts = sorted({_sort(value) for value in present})
-    if len(sorts) > 1:
-        raise _NoTypeError(f"{name!r} is now a {', now a '.join(sorts)}")
+    """The type of most of the values, or None as well if it occurs."""
+    sort = _sort_of_most(values)
+    present = [value for value in values if _sort(value) == sort]
     annotation: Any
-    if not sorts or sorts == ["text"]:
+    if sort == "text":
         annotation = _literal(labels) if labels else _Text
-    elif sorts == ["flag"]:
+    elif sort == "flag":
         annotation = bool
-    elif sorts == ["list"]:
-        item: Any = _annotation([item for value in present for item in value], labels, name)
+    elif sort == "list":
+        item: Any = _part([item for value in present for item in value], labels, name)
         annotation = list[item]
     else:
         annotation = _model(present, labels, name)
-    return annotation if len(present) == len(values) else annotation | None
+    return annotation | None if None in values else annotation
+
+
+def _part(values: Sequence[Any], labels: tuple[str, ...], name: str) -> Any:
+    """The type of the parts of lists or objects; where they differ by design, any JSON."""
+    is_mixed = len({_sort(value) for value in values if value is not None}) > 1
+    return JsonValue if is_mixed and not labels else _annotation(values, labels, name)
 
 
 def _model(objects: Sequence[Mapping[str, Any]], labels: tuple[str, ...], name: str) -> Any:
@@ -187,12 +186,12 @@ def _model(objects: Sequence[Mapping[str, Any]], labels: tuple[str, ...], name: 
     columns = {key: [value[key] for value in objects if key in value] for key in _columns(objects)}
     labelled = {key for key, values in columns.items() if labels and _fit(values, labels)}
     if labels and not labelled:
-        raise _NoTypeError(f"the card's labels fit none of the members {_list(columns)} of {name!r}")
+        raise dm.DataError(f"the card's labels fit none of the members of {name!r}, which are {_list(columns)}")
     fields: dict[str, Any] = {}
     for key, values in columns.items():
         attribute, alias = _names(key, fields)
-        annotation = _annotation(values, labels if key in labelled else (), f"{name}.{key}")
-        if len(values) == len(objects):
+        annotation = _part(values, labels if key in labelled else (), f"{name}.{key}")
+        if len(values) >= USUAL * len(objects):
             fields[attribute] = (annotation, Field(alias=alias))
         else:
             fields[attribute] = (annotation | None, Field(default=None, alias=alias))
@@ -205,24 +204,35 @@ def _sort(value: Any) -> str:
         return "flag"
     if isinstance(value, (str, int, float)):
         return "text"
-    return "list" if isinstance(value, list) else "object"
+    return "list" if isinstance(value, list) else "object" if isinstance(value, dict) else "nothing"
+
+
+def _sort_of_most(values: Iterable[Any]) -> str:
+    counts = Counter(_sort(value) for value in values if value is not None)
+    return counts.most_common(1)[0][0] if counts else "text"
 
 
 def _kind(values: Sequence[Any], labels: tuple[str, ...]) -> Kind:
-    sorts = {_sort(value) for value in values if value is not None} or {"text"}
-    if sorts == {"list"}:
-        items = {_sort(item) for value in values for item in value or ()} or {"text"}
-        return "labels" if labels and items == {"text"} else "list"
-    if sorts == {"text"}:
+    sort = _sort_of_most(values)
+    if sort == "list":
+        return "labels" if labels and _sort_of_most(_items(values)) == "text" else "list"
+    if sort == "text":
         return "label" if labels else "text"
-    return "flag" if sorts == {"flag"} else "object"
+    return "flag" if sort == "flag" else "object"
 
 
 def _fit(values: Iterable[Any], labels: tuple[str, ...]) -> bool:
-    """Whether all values, or all items of all values, are labels."""
-    items = [item for value in values for item in (value if isinstance(value, list) else [value])]  # pyright: ignore[reportUnknownVariableType]  # any JSON
-    texts = [_number_as_text(item) for item in items if item is not None]
-    return bool(texts) and all(text in labels for text in texts if not isinstance(text, dict))
+    """Whether most of the values, or of the items of the values, are labels."""
+    texts = [_number_as_text(item) for item in _items(values) if item is not None]
+    return 2 * sum(isinstance(text, str) and text in labels for text in texts) > len(texts)
+
+
+def _items(values: Iterable[Any]) -> list[Any]:
+    """The items of the lists among the values, and the other values themselves."""
+    found: list[Any] = []
+    for value in values:
+        found += value if isinstance(value, list) else [value]
+    return found
 
 
 def _literal(labels: tuple[str, ...]) -> Any:

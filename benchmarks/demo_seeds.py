@@ -7,7 +7,6 @@ bad ones too.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from publish import demo_table
-from surroundings import surroundings
+from records import keep, surroundings
 
 import declm as dm
 from declm.cli.demo import Outcome, tell
@@ -54,9 +53,7 @@ def main(arguments: Sequence[str] | None = None, play: Play = play) -> int:
         for line in outcomes(range(given.first, given.first + given.seeds), play):
             lines.append(line)
             print(f"seed {line['seed']}: {line['plain']:.3f} -> {line['optimized']:.3f}", file=sys.stderr)
-            if given.out is not None:
-                with given.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+            keep(line, given.out)
     except dm.DeclmError as error:
         print(f"demo_seeds: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

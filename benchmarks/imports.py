@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from publish import imports_table
-from surroundings import surroundings
+from records import keep, surroundings
 
 STATEMENTS: Mapping[str, str] = {
     "nothing": "pass",
@@ -96,9 +96,7 @@ def main(arguments: Sequence[str] | None = None, statements: Mapping[str, str] =
         print(f"imports: {error}\n{error.stderr}", file=sys.stderr)
         return 1
     print(imports_table([line]))
-    if given.out is not None:
-        with given.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+    keep(line, given.out)
     return 0
 
 

@@ -54,20 +54,9 @@ def demo_table(lines: Sequence[Line]) -> str:
 
 def tasks_table(lines: Sequence[Line]) -> str:
     """Zero-shot against optimized, one row per run."""
-    head = (
-        "task",
-        "test rows",
-        "metric",
-        "model",
-        "seed",
-        "zero-shot",
-        "optimized",
-        "difference",
-        "p",
-        "calls",
-        "tokens",
+    head = "task, test rows, metric, model, seed, zero-shot, optimized, difference, p, calls, tokens, seconds".split(
+        ", "
     )
-    head = (*head, "seconds")
     rows = [
         (
             line["task"] + ("" if line["program"] == "predict" else f" ({line['program']})"),
@@ -127,7 +116,7 @@ def _section(name: str, results: Path) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     cells = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '\\|') for cell in row)} |" for row in cells)
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells)
 
 
 def _measured(of: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ scored on the same test rows again. What came out is printed, and appended to `-
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from records import keep, surroundings
 from scoring import FITS, Scoring, corpus_figure, outputs
-from surroundings import surroundings
 from tasks import Task, load
 
 import declm as dm
@@ -142,7 +141,7 @@ def run(task: Task, lm: LM | str, options: Options) -> Result:
         search=_search(best, seconds),
         optimized=_measured(after, task.scoring),
         difference=versus.difference,
-        difference_interval=tuple(versus.interval),
+        difference_interval=versus.interval,
         p=versus.p,
         wins=versus.wins,
         losses=versus.losses,
@@ -153,7 +152,7 @@ def run(task: Task, lm: LM | str, options: Options) -> Result:
 def _measured(report: dm.Report[Any, Any], scoring: Scoring) -> Measured:
     return Measured(
         score=report.score,
-        interval=tuple(report.interval),
+        interval=report.interval,
         also={
             (f"{output}: {metric}" if len(scoring.by) > 1 else metric): _figure(report, scoring, output, metric)
             for output, metrics in scoring.also.items()
@@ -277,9 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"real_tasks: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print(f"\n{told(result, task)}")
-    if given.out is not None:
-        with given.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+    keep(asdict(result), given.out)
     return 0
 
 

@@ -119,7 +119,7 @@ def read_scoring(
     Raises:
         UsageError: the words name no known metric, or one that is not for the kind of output.
     """
-    kinds = {name: shape.kind for name, shape in shapes.items()}
+    kinds: dict[str, Kind] = {name: shape.kind for name, shape in shapes.items()}
     named = _overridden(override, kinds) if override else _understood(card, kinds)
     chosen = {name: [metric for metric in found if metric in FITS] for name, found in named.items()}
     if any("sql_execution" in found for found in chosen.values()) and database is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,8 +73,8 @@ def only_for_types(node: ast.AST) -> bool:
     return any(isinstance(a, ast.If) and ast.unparse(a.test).endswith("TYPE_CHECKING") for a in ancestors(node))
 
 
-def allowed(name: str, reasons: Mapping[str, str]) -> bool:
-    return any(name == entry or name.startswith(f"{entry}.") for entry in reasons)
+def allowed(name: str, entries: Iterable[str]) -> bool:
+    return any(name == entry or name.startswith(f"{entry}.") for entry in entries)
 
 
 def imports(source: Source) -> Iterator[tuple[ast.AST, str]]:

@@ -6,60 +6,44 @@ import doctest
 import importlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pages import ROOT, Block, Reader, blocks
 from sources import SOURCES
 
 import declm as dm
-from declm.messages import Capabilities, Request
-from declm.testing import FunctionLM
+from declm import errors
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-RUNNABLE = [page for page in PAGES if "```python" in page.read_text("utf-8")]
+PAGES_OF_CODE = {page: blocks(page) for page in PAGES}
+RUNNABLE = [page for page, found in PAGES_OF_CODE.items() if found]
+SKIPPED = [block for found in PAGES_OF_CODE.values() for block in found if block.skip]
 
 
-def answer(request: Request) -> str:
-    """A valid reply to any request that constrains its reply: the first choice of everything."""
-    assert request.schema is not None
-    return json.dumps(sample(request.schema, request.schema.get("$defs", {})))
-
-
-def sample(schema: Any, definitions: Any) -> Any:
-    if "$ref" in schema:
-        return sample(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            return sample(schema[key][0], definitions)
-    if "enum" in schema:
-        return schema["enum"][0]
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("type") == "object":
-        return {name: sample(s, definitions) for name, s in schema.get("properties", {}).items()}
-    return {"array": [], "integer": schema.get("minimum", 1), "number": 0.5, "boolean": True}.get(
-        schema["type"], "text"
-    )
-
-
-def blocks(page: Path) -> Iterator[str]:
-    yield from re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-
-
-@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As written, but for the model: a double answers in place of what `dm.configure` names."""
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in, with the two files of rows that the pages name."""
     for name in ("train.jsonl", "dev.jsonl"):
-        rows = [{"ticket": f"{name} {i}", "team": ["billing", "bugs"][i % 2], "urgency": 3} for i in range(12)]
-        (tmp_path / name).write_text("\n".join(json.dumps(row) for row in rows))
+        made = [{"ticket": f"{name} {i}", "team": ["billing", "bugs"][i % 2], "urgency": 3} for i in range(12)]
+        (tmp_path / name).write_text("\n".join(json.dumps(row) for row in made))
     monkeypatch.chdir(tmp_path)
-    lm = FunctionLM(answer, capabilities=Capabilities(structured=True))
-    code = re.sub(r'dm\.configure\(lm="[^"]*"\)', "dm.configure(lm=lm)", "\n".join(blocks(page)))
-    exec(compile(code, str(page), "exec", dont_inherit=True), {"lm": lm, "__name__": "example"})
-    assert lm.requests
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_examples_run(page: Path) -> None:
+    """As written, but for the model: a double answers in place of what `dm.configure` names."""
+    reader = Reader()
+    for block in PAGES_OF_CODE[page]:
+        if not block.skip:
+            reader.run(block)
+
+
+@pytest.mark.parametrize("block", SKIPPED, ids=str)
+def test_an_example_that_is_not_run_says_why(block: Block) -> None:
+    compile(block.code, str(block.page), "exec", dont_inherit=True)
+    pytest.skip(block.skip)
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if ">>>" in SOURCES[name].path.read_text("utf-8")])
@@ -90,3 +74,13 @@ def test_the_readme_names_the_two_commands_that_ci_runs() -> None:
 def test_every_public_class_and_function_is_documented_with_an_example_or_is_plain_data() -> None:
     undocumented = [name for name in dm.__all__ if not getattr(dm, name).__doc__]
     assert not undocumented
+
+
+def test_every_error_is_explained() -> None:
+    """The page has the tree as the code has it, and a word on each kind."""
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    tree = (errors.__doc__ or "").split("\n\n")[1]
+    assert f"```text\n{tree}\n```" in text
+    kinds = [cls.__name__ for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, BaseException)]
+    explained = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
+    assert sorted(explained) == sorted(kinds)

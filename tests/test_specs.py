@@ -117,6 +117,20 @@ class TestDescription:
             "people": "{name: string, age?: integer | null}[]",
         }
 
+    def test_labels_keep_the_order_in_which_they_are_declared(self) -> None:
+        class Up(dm.Signature):
+            team: Literal["x", "y"] = dm.Output()
+            several: list[Literal["x", "y"]] = dm.Output(min_length=1)
+
+        class Down(dm.Signature):
+            team: Literal["y", "x"] = dm.Output()
+            several: list[Literal["y", "x"]] = dm.Output(min_length=1)
+
+        assert dm.spec(Up).card["outputs"]["team"] == '"x" | "y"'
+        assert dm.spec(Down).card["outputs"]["team"] == '"y" | "x"'
+        assert dm.spec(Up).outputs["several"].schema["items"]["enum"] == ["x", "y"]
+        assert dm.spec(Down).outputs["several"].schema["items"]["enum"] == ["y", "x"]
+
     def test_sensitive_fields_are_known(self, qa: Spec[QA]) -> None:
         assert qa.sensitive == {"secret"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -61,6 +62,7 @@ def text(annotation: Any) -> str:
         (int, "integer"),
         (float, "number"),
         (bool, "boolean"),
+        (Decimal, "number | string"),
         (None, "null"),
         (Any, "any"),
         (Literal["a", "b"], '"a" | "b"'),

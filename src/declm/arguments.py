@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel
 
-from declm.errors import UsageError
+from declm.errors import InputError, UsageError
 from declm.specs import spec
 from declm.state import Node, Stateful
+from declm.text import closest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,27 @@ class Arguments:
         """Pick the arguments out of a row: never an output or a note of a signature.
 
         Raises:
-            UsageError: the row lacks a required argument.
+            InputError: the row lacks a required argument, or a dict of inputs holds an unknown one.
         """
+        if isinstance(row, Mapping):
+            self._check_names(row)
         values = _inputs(row)
         missing = self.required - values.keys()
         if missing:
-            raise UsageError(
+            raise InputError(
                 f"the program needs {_list(missing)}, which the rows do not have; "
                 f"the inputs of a {type(row).__name__} are {_list(values)}"
             )
         return {k: v for k, v in values.items() if self.open or k in self.required or k in self.optional}
+
+    def _check_names(self, given: Mapping[str, Any]) -> None:
+        """Refuse keywords that the program does not take; rows of a class may carry more than inputs."""
+        known = self.required | self.optional
+        for name in given if not self.open else ():
+            if name not in known:
+                near = closest(name, sorted(known))
+                hint = f"did you mean {near!r}? " if near else ""
+                raise InputError(f"the program takes no {name!r}; {hint}it takes {_list(known)}")
 
     def check(self, rows: Sequence[BaseModel | Mapping[str, Any]]) -> None:
         """Refuse rows that can't call the program, before anything is paid for."""
@@ -46,15 +58,31 @@ class Arguments:
             self.of(row)
 
 
-def arguments(program: Callable[..., Any]) -> Arguments:
-    """Read the keywords of a predictor, a module (from its `forward`) or any callable."""
+def forward_of(node: Node) -> Callable[..., Any]:
+    """The `forward` that the user of a module has written.
+
+    Raises:
+        UsageError: there is none.
+    """
+    forward: Callable[..., Any] | None = getattr(node, "forward", None)
+    if forward is None:
+        raise UsageError(f"{type(node).__name__} has no `forward`: define it, with the program's inputs as parameters")
+    return forward
+
+
+def arguments(program: Callable[..., Any] | Node) -> Arguments:
+    """Read the keywords of a predictor, a module (from its `forward`) or any callable.
+
+    Raises:
+        UsageError: they can't be read, or rows can't provide them.
+    """
     if isinstance(program, Stateful):
         fields = program.spec.inputs
         required = frozenset(k for k, f in fields.items() if f.required)
         return Arguments(required, frozenset(fields) - required)
-    target = cast(Any, program).forward if isinstance(program, Node) else program  # every other node is a Module
+    target = forward_of(program) if isinstance(program, Node) else program
     required_names, optional_names, any_keyword = set[str](), set[str](), False
-    for name, parameter in inspect.signature(target).parameters.items():
+    for name, parameter in _parameters(target).items():
         if parameter.kind is parameter.VAR_KEYWORD:
             any_keyword = True
         elif parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
@@ -62,6 +90,15 @@ def arguments(program: Callable[..., Any]) -> Arguments:
         elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             (required_names if parameter.default is parameter.empty else optional_names).add(name)
     return Arguments(frozenset(required_names), frozenset(optional_names), any_keyword)
+
+
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the parameters of {target!r} can't be read: wrap it in a function that names them"
+        ) from error
 
 
 def _inputs(row: BaseModel | Mapping[str, Any]) -> dict[str, Any]:

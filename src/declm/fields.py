@@ -154,11 +154,10 @@ class FieldSpec:
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         """Validator and serializer of the field alone, constraints included."""
-        notes: list[Any] = list(self.info.metadata)
-        if self.info.discriminator is not None:
-            notes.append(Field(discriminator=self.info.discriminator))
-        bare: Any = self.info.annotation
-        return TypeAdapter(annotated(bare, *notes) if notes else bare)
+        # `typing` hands out an equal type that it has built before, and takes Literal["a", "b"] for equal to
+        # Literal["b", "a"]; a Pydantic field can't be hashed, which keeps the type, and its order, apart.
+        own = Field(discriminator=self.info.discriminator)
+        return TypeAdapter(annotated(self.info.annotation, *self.info.metadata, own))
 
     @cached_property
     def schema(self) -> dict[str, Any]:

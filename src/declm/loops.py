@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -26,11 +26,14 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return run_apart(coroutine)
 
 
-def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0) -> T:
+def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0, stop: threading.Event | None = None) -> T:
     """Run to the end in a loop in a thread of its own, while this thread waits.
 
     Ctrl-C cancels the coroutine and is raised here at once if it ends, else after `patience_s`
     seconds, whatever blocks inside; the thread then lingers without holding up the exit.
+
+    With `stop`, Ctrl-C sets it first, so that the coroutine can tell it from any other cancellation
+    and may end with what it has by then: such a result is returned here.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -61,15 +64,30 @@ def run_apart(coroutine: Coroutine[Any, Any, T], *, patience_s: float = 1.0) -> 
             if _cancellations() > asked:
                 raise KeyboardInterrupt  # the loop that we block has taken Ctrl-C for itself
     except BaseException:
+        if stop is not None:
+            stop.set()
         ready.wait(patience_s)  # Ctrl-C may come while the thread starts, and its work must not go on alone
         with suppress(RuntimeError):  # the loop has just closed: there is nothing left to cancel
             for loop, task in cell:
                 loop.call_soon_threadsafe(task.cancel)
         ended.wait(patience_s)
+        if stop is not None and results:
+            return results[0]
         raise
     if errors:
         raise errors[0]
     return results[0]
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once; one result each, same order. The first error cancels the others and is raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _cancellations() -> int:

@@ -29,6 +29,15 @@ class Messages(tuple[Message, ...]):
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a reply: its text, its natural log-probability, and the likeliest alternatives."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One question to an LM, free of any provider's wire format.
 
@@ -40,6 +49,7 @@ class Request:
         sample: index among several samples of one prompt; part of cache keys, never sent.
         role: which LM answers (`task`, `proposer`, `judge`, ...).
         cacheable: False keeps the request and its reply out of every cache.
+        logprobs: alternatives per token whose log-probabilities are wanted; 0 for none.
     """
 
     messages: tuple[Message, ...]
@@ -48,6 +58,7 @@ class Request:
     sample: int = 0
     role: str = "task"
     cacheable: bool = True
+    logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,8 @@ class Response:
     """One reply of an LM.
 
     `finish` is `length` for a reply that was cut and `filter` for one that was withheld; `cached`
-    says that it came from a cache, in which case `usage` counts no call.
+    says that it came from a cache, in which case `usage` counts no call. `tokens` are filled where
+    the request asked for log-probabilities.
     """
 
     text: str
@@ -64,6 +76,7 @@ class Response:
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     cached: bool = False
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,7 @@ class Capabilities:
         native: the provider's structured output goes through its own API modes (`native` format).
         context_tokens: size of its window, None if unknown.
         concurrency: calls in flight that serve it best.
+        logprobs: alternatives per token that it gives log-probabilities for; 0 for none.
         priced: its price per token is known (0 for a local engine).
     """
 
@@ -84,4 +98,5 @@ class Capabilities:
     native: bool = False
     context_tokens: int | None = None
     concurrency: int = 16
+    logprobs: int = 0
     priced: bool = True

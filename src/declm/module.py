@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from typing_extensions import Self
 
 from declm import loops, storage, trace
-from declm.arguments import arguments
+from declm.arguments import arguments, forward_of
 from declm.errors import UsageError
 from declm.state import Node, ProgramState, Stateful, match, nodes, predictors, rebuild, snapshot
+from declm.threads import Threads
 from declm.usage import Usage
 
 P = ParamSpec("P")
@@ -67,6 +68,7 @@ class Module(Node):
         >>> class Twice(Module):
         ...     def __init__(self, lm):
         ...         self.step = Predict(define("text -> summary"), lm=lm)
+        ...
         ...     def forward(self, text: str) -> str:
         ...         return self.step(text=self.step(text=text).summary).summary
         >>> Twice(ScriptedLM(['{"summary": "shorter"}', '{"summary": "short"}']))(text="long")
@@ -121,12 +123,17 @@ class Module(Node):
 
         The program gets the inputs that `forward` names, never outputs or notes. The first error
         cancels the rest and is raised; use `dm.evaluate` to keep errors per row.
+
+        Raises:
+            InputError: a row can't call the program; nothing has been sent.
         """
         if concurrency < 1:
             raise UsageError(f"concurrency={concurrency} must be 1 or more")
-        wanted, given = arguments(cast("Callable[..., Any]", self)), list(rows)
-        wanted.check(given)
-        return loops.run(self._amap([wanted.of(row) for row in given], concurrency))
+        wanted = arguments(self)
+        calls = [wanted.of(row) for row in rows]
+        for inputs in calls:
+            self._check(inputs)
+        return loops.run(self._amap(calls, concurrency))
 
     def predictors(self) -> dict[str, Stateful]:
         """The predictors inside, by dotted path; `{"self": ...}` for a predictor."""
@@ -162,24 +169,25 @@ class Module(Node):
         """
         return storage.load(self, path)
 
-    def _is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self._forward())
+    def _is_native(self) -> bool:
+        """Whether it runs on an event loop without blocking it; other programs run in threads."""
+        return self._is_async()
 
-    def _forward(self) -> Callable[..., Any]:
-        forward: Callable[..., Any] | None = getattr(self, "forward", None)
-        if forward is None:
-            raise UsageError(f"{type(self).__name__} has no `forward`: define it, with the program's inputs as parameters")
-        return forward
+    def _is_async(self) -> bool:
+        return inspect.iscoroutinefunction(forward_of(self))
+
+    def _check(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse inputs of the wrong type, where the program can tell without running."""
 
     def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with trace.step(self):
-            return self._forward()(*args, **kwargs)
+            return forward_of(self)(*args, **kwargs)
 
     async def _ainvoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._is_async():
             return await asyncio.to_thread(self._invoke, args, kwargs)
         with trace.step(self):
-            return await self._forward()(*args, **kwargs)
+            return await forward_of(self)(*args, **kwargs)
 
     async def _arun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prediction[Any]:
         with trace.record(self._paths()) as root:
@@ -187,20 +195,18 @@ class Module(Node):
         return _prediction(value, root)
 
     async def _amap(self, calls: list[dict[str, Any]], concurrency: int) -> list[Any]:
-        gate = asyncio.Semaphore(concurrency)
+        gate, threads = asyncio.Semaphore(concurrency), Threads(concurrency)
 
         async def one(inputs: dict[str, Any]) -> Any:
             async with gate:
-                return await self._ainvoke((), inputs)
+                if self._is_native():
+                    return await self._ainvoke((), inputs)
+                return await threads.call(self._invoke, (), inputs)
 
-        tasks = [asyncio.ensure_future(one(inputs)) for inputs in calls]
         try:
-            return await asyncio.gather(*tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+            return await loops.together(one(inputs) for inputs in calls)
+        finally:
+            threads.close()
 
     def _paths(self) -> dict[int, str]:
         return {id(node): path for path, node in nodes(self).items()}

@@ -45,7 +45,8 @@ class PredictorState(_Hashed):
     """What one predictor says besides its signature; None and empty mean the signature's own.
 
     `descriptions` rewords fields by key; `options` are LM options such as `temperature`;
-    `templates` overrides template parts (`system`, `user`, ...) by text.
+    `templates` overrides template parts (`system`, `user`, ...) by text; `biases` add to the
+    log-probabilities of closed outputs, by key and value (see `declm.formats.choices`).
     """
 
     instructions: str | None = None
@@ -54,6 +55,7 @@ class PredictorState(_Hashed):
     format: str | None = None
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     templates: dict[str, str] = Field(default_factory=dict[str, str])
+    biases: dict[str, dict[str, float]] = Field(default_factory=dict[str, dict[str, float]])
 
     @cached_property
     def hash(self) -> str:
@@ -68,10 +70,18 @@ class PredictorState(_Hashed):
             if mine == theirs:
                 continue
             if name == "demos":
-                found.append(f"demos: {len(mine)} -> {len(theirs)}")
+                new = sum(demo not in mine for demo in theirs)
+                found.append(f"demos: {len(mine)} -> {len(theirs)}" + (f" ({new} new)" if mine and new else ""))
+            elif name == "biases":
+                found.append(f"biases: {_shown(mine)} -> {_shown(theirs)}")
             else:
                 found.append(f"{name}: {mine!r} -> {theirs!r}")
         return found
+
+
+def _shown(biases: Mapping[str, Mapping[str, float]]) -> str:
+    keys = [f"{key} ({', '.join(f'{label} {bias:+.1f}' for label, bias in by.items())})" for key, by in biases.items()]
+    return "; ".join(keys) or "none"
 
 
 class ProgramState(_Hashed):
@@ -145,7 +155,11 @@ def bind(states: Mapping[Stateful, PredictorState]) -> Generator[None]:
 
 
 def nodes(root: Node) -> dict[str, Node]:
-    """Every node of a program, the root as `self`, by dotted path; each object once."""
+    """Every node of a program, the root as `self`, by dotted path; each object once, under its first path.
+
+    Raises:
+        UsageError: two different nodes have one path.
+    """
     found: dict[str, Node] = {}
     _walk(root, "", set(), found)
     return found
@@ -161,6 +175,8 @@ def _walk(value: Any, path: str, seen: set[int], found: dict[str, Node]) -> None
         return
     seen.add(id(value))
     if isinstance(value, Node):
+        if (path or SELF) in found:
+            raise UsageError(f"two parts of the program have the path {path!r}: rename an attribute or a key")
         found[path or SELF] = value
         if isinstance(value, Stateful):
             return
@@ -191,52 +207,55 @@ def match(root: Node, state: ProgramState) -> dict[Stateful, PredictorState]:
     for path in state.predictors:
         if path not in found:
             near = closest(path, list(found))
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise UsageError(f"the program has no predictor {path!r}{hint} It has {', '.join(found) or 'none'}")
+            hint = f"did you mean {near!r}? " if near else ""
+            raise UsageError(f"the program has no predictor {path!r}; {hint}it has {', '.join(found) or 'none'}")
     return {found[path]: s for path, s in state.predictors.items()}
 
 
 def rebuild(root: T, states: Mapping[Stateful, PredictorState]) -> T:
-    """A program with these states: predictors and what leads to them are copied, the rest is shared."""
-    return cast(T, _rebuild(root, states, {}))
+    """A program with these states: predictors and what leads to them are copied, the rest is shared.
+
+    Functions and bound methods among the attributes still refer to the old parts.
+    """
+    return exchange(root, {predictor: predictor.with_predictor_state(state) for predictor, state in states.items()})
 
 
-def _rebuild(value: Any, states: Mapping[Stateful, PredictorState], memo: dict[int, Any]) -> Any:
+def exchange(root: T, parts: Mapping[Stateful, Stateful]) -> T:
+    """A program in which others stand in for some of its predictors; always a new object."""
+    made = _exchanged(root, parts, {})
+    return cast(T, copy.copy(root) if made is root else made)
+
+
+def _exchanged(value: Any, parts: Mapping[Stateful, Stateful], memo: dict[int, Any]) -> Any:
     if not _is_any(value, Node, list, tuple, dict):
         return value
     if id(value) in memo:
         return memo[id(value)]
     if isinstance(value, Stateful):
-        made: Any = value.with_predictor_state(states[value]) if value in states else value
-        memo[id(value)] = made
-        return made
-    if isinstance(value, Node):
-        node: Node = copy.copy(value)
-        memo[id(value)] = node
-        vars(node).update({k: _rebuild(v, states, memo) for k, v in vars(value).items()})
-        return node
-    items: Any = value
-    if _is_any(items, dict):
-        made = {}
-        memo[id(items)] = made
-        for k, v in items.items():
-            made[k] = _rebuild(v, states, memo)
-    elif _is_any(items, list):
-        made = []
-        memo[id(items)] = made
-        made.extend(_rebuild(v, states, memo) for v in items)
+        return parts.get(value, value)
+    made: Any = copy.copy(value)
+    memo[id(value)] = made  # before its parts: they may refer to it
+    if _is_any(value, tuple):
+        made = memo[id(value)] = _tuple_like(value, [_exchanged(v, parts, memo) for v in value])
+    elif _is_any(value, list):
+        made[:] = [_exchanged(v, parts, memo) for v in value]
     else:
-        parts = [_rebuild(v, states, memo) for v in items]
-        made = type(items)(*parts) if hasattr(items, "_fields") else tuple(parts)
-        memo[id(items)] = made
-    # Containers without a predictor inside are shared, not copied: they may be large.
-    if all(a is b for a, b in zip(_values(made), _values(items), strict=True)):
-        memo[id(items)] = items
-        return items
+        named = cast("dict[Any, Any]", made if _is_any(value, dict) else vars(made))
+        named.update({k: _exchanged(v, parts, memo) for k, v in named.items()})
+    # What leads to no predictor is shared, not copied: it may be large, or stand for a connection.
+    if all(new is old for new, old in zip(_values(made), _values(value), strict=True)):
+        memo[id(value)] = value
+        return value
     return made
 
 
+def _tuple_like(old: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:
+    return type(old)(*parts) if hasattr(old, "_fields") else type(old)(parts)
+
+
 def _values(items: Any) -> list[Any]:
+    if isinstance(items, Node):
+        return list(vars(items).values())
     return list(items.values()) if _is_any(items, dict) else list(items)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from declm.errors import SignatureMismatch, StateError
 from declm.files import write_atomic
+from declm.specs import Spec
 from declm.state import Node, PredictorState, ProgramState, match, predictors, rebuild, snapshot
-from declm.text import closest, digest
+from declm.text import clip, closest, digest
 
 N = TypeVar("N", bound=Node)
 
@@ -20,18 +21,31 @@ SCHEMA = 1
 """Version of the file layout; a reader takes its own version and older ones."""
 
 
+class _Card(BaseModel):
+    """A signature as a file remembers it: its hash, and its fields with their types for readable diffs."""
+
+    hash: str
+    inputs: dict[str, str] = Field(default_factory=dict[str, str])
+    outputs: dict[str, str] = Field(default_factory=dict[str, str])
+
+    @classmethod
+    def of(cls, spec: Spec[Any]) -> _Card:
+        return cls(hash=spec.fingerprint, **spec.card)
+
+
+class _File(BaseModel):
+    """The layout of a saved program, besides its version and its checksum."""
+
+    program: str = ""
+    signatures: dict[str, _Card]
+    predictors: dict[str, PredictorState]
+
+
 def dump(program: Node) -> str:
     """The file's text: the state of every predictor, and the signatures it was made for."""
-    found = predictors(program)
-    content: dict[str, Any] = {
-        "declm": SCHEMA,
-        "program": type(program).__name__,
-        "signatures": {path: {"hash": p.spec.fingerprint, **p.spec.card} for path, p in found.items()},
-        "predictors": {
-            path: state.model_dump(mode="json", exclude_defaults=True)
-            for path, state in snapshot(program).predictors.items()
-        },
-    }
+    signatures = {path: _Card.of(predictor.spec) for path, predictor in predictors(program).items()}
+    file = _File(program=type(program).__name__, signatures=signatures, predictors=snapshot(program).predictors)
+    content = {"declm": SCHEMA, **file.model_dump(mode="json", exclude_defaults=True)}
     return json.dumps({**content, "checksum": digest(content)}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -43,8 +57,8 @@ def save(program: Node, path: str | Path) -> None:
     """
     try:
         write_atomic(path, dump(program))
-    except OSError as error:
-        raise StateError(f"can't write {str(path)!r}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise StateError(f"can't write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def load(program: N, path: str | Path) -> N:
@@ -54,8 +68,8 @@ def load(program: N, path: str | Path) -> N:
         SignatureMismatch: the file was saved for other predictors or fields; says which.
         StateError: the file is missing, torn, changed or from a newer declm.
     """
-    content = _read(Path(path))
-    differences = _differences(program, content["signatures"])
+    file = _read(Path(path))
+    differences = _differences(program, file.signatures)
     if differences:
         listed = "\n  ".join(differences)
         raise SignatureMismatch(
@@ -63,41 +77,50 @@ def load(program: N, path: str | Path) -> N:
             "optimize again, or load it into the program that it was saved from",
             tuple(differences),
         )
-    try:
-        states = {name: PredictorState.model_validate(s) for name, s in content["predictors"].items()}
-    except ValidationError as error:
-        raise StateError(f"{str(path)!r} holds a state that does not fit: {error}") from error
-    return rebuild(program, match(program, ProgramState(predictors=states)))
+    return rebuild(program, match(program, ProgramState(predictors=file.predictors)))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise StateError(f"there is no file {str(path)!r}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise StateError(f"can't read {str(path)!r}: {error}") from error
-    try:
-        read: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StateError(f"{str(path)!r} is torn or no JSON ({error}); restore it or save the program again") from error
-    content = cast("dict[str, Any]", read) if isinstance(read, dict) else {}
-    if not isinstance(content.get("declm"), int):
+def _read(path: Path) -> _File:
+    content = _parsed(path, _text(path))
+    version = content.pop("declm", None)
+    if not isinstance(version, int) or isinstance(version, bool):
         raise StateError(f"{str(path)!r} is no saved declm program")
-    if content["declm"] > SCHEMA:
-        raise StateError(f"{str(path)!r} was saved by a newer declm (layout {content['declm']}); upgrade declm")
+    if version > SCHEMA:
+        raise StateError(f"{str(path)!r} was saved by a newer declm (layout {version}); upgrade declm")
     checksum = content.pop("checksum", None)
-    if checksum is not None and checksum != digest(content):
+    if checksum is not None and checksum != digest({"declm": version, **content}):
         raise StateError(
             f"{str(path)!r} was damaged or edited after it was saved; "
             'if the edit is yours, delete its "checksum" line and load it again'
         )
-    if not all(isinstance(content.get(key), dict) for key in ("signatures", "predictors")):
-        raise StateError(f"{str(path)!r} lacks its signatures or predictors")
-    return content
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise StateError(f"{str(path)!r} does not hold the state of a program: {clip(problems, 500)}") from error
+    if file.predictors.keys() != file.signatures.keys():
+        raise StateError(f"{str(path)!r} names other predictors than signatures; restore it or save the program again")
+    return file
 
 
-def _differences(program: Node, saved: Mapping[str, Any]) -> list[str]:
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise StateError(f"there is no file {str(path)!r}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StateError(f"can't read {str(path)!r}: {error}") from error
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{str(path)!r} is torn or no JSON ({error}); restore it or save the program again") from error
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+
+
+def _differences(program: Node, saved: Mapping[str, _Card]) -> list[str]:
     found, lines = predictors(program), list[str]()
     for path in dict.fromkeys([*saved, *found]):
         if path not in found:
@@ -105,21 +128,22 @@ def _differences(program: Node, saved: Mapping[str, Any]) -> list[str]:
             lines.append(f"predictor {path!r} is in the file only" + (f" (the program has {near!r})" if near else ""))
         elif path not in saved:
             lines.append(f"predictor {path!r} is in the program only")
-        elif saved[path].get("hash") != found[path].spec.fingerprint:
-            lines += _field_differences(path, saved[path], found[path].spec.card)
+        elif saved[path].hash != found[path].spec.fingerprint:
+            now = _Card.of(found[path].spec)
+            lines += _field_differences(path, "input", saved[path].inputs, now.inputs)
+            lines += _field_differences(path, "output", saved[path].outputs, now.outputs)
+            if not any(line.startswith(f"{path}: ") for line in lines):
+                lines.append(f"{path}: the order or a detail of its fields differs")
     return lines
 
 
-def _field_differences(path: str, saved: Mapping[str, Any], card: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _field_differences(path: str, role: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     lines = list[str]()
-    for role in ("inputs", "outputs"):
-        old: Mapping[str, str] = saved.get(role) or {}
-        new = card[role]
-        for key in dict.fromkeys([*old, *new]):
-            if key not in new:
-                lines.append(f"{path}: {role[:-1]} {key!r} ({old[key]}) is in the file only")
-            elif key not in old:
-                lines.append(f"{path}: {role[:-1]} {key!r} ({new[key]}) is in the program only")
-            elif old[key] != new[key]:
-                lines.append(f"{path}: {role[:-1]} {key!r} was {old[key]} and is {new[key]}")
-    return lines or [f"{path}: the order or a detail of its fields differs"]
+    for key in dict.fromkeys([*old, *new]):
+        if key not in new:
+            lines.append(f"{path}: {role} {key!r} ({old[key]}) is in the file only")
+        elif key not in old:
+            lines.append(f"{path}: {role} {key!r} ({new[key]}) is in the program only")
+        elif old[key] != new[key]:
+            lines.append(f"{path}: {role} {key!r} was {old[key]} and is {new[key]}")
+    return lines

@@ -12,7 +12,6 @@ from typing import Any
 from declm.messages import Request, Response
 from declm.usage import Usage
 
-
 MASK = "***"
 """Stands for what a trace may not hold."""
 
@@ -22,7 +21,8 @@ class Call:
     """One call of a module or predictor, with the calls made inside it.
 
     `inputs` and `outputs` are JSON values by key for predictors (sensitive fields masked); for
-    modules they are empty. `exchanges` holds the requests and responses of a predictor's call, in
+    modules they are empty. `probabilities` are those of the values of closed outputs, where the
+    predictor asked for them. `exchanges` holds the requests and responses of a predictor's call, in
     order, re-asks included. Of a call with a sensitive field they tell the cost alone, and the
     reasoning, which may quote anything, is masked too.
     """
@@ -32,6 +32,7 @@ class Call:
     inputs: dict[str, Any] = field(default_factory=dict[str, Any])
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     reasoning: str | None = None
+    probabilities: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     error: BaseException | None = None
     seconds: float = 0.0
     exchanges: list[tuple[Request, Response]] = field(default_factory=list[tuple[Request, Response]])

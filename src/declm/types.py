@@ -21,6 +21,10 @@ _FORMATS = {
 }
 
 
+_DECIMAL = "^(?!^[-+.]*$)"
+"""Start of the pattern that Pydantic before 2.14 writes for a Decimal; it says no more than "a number"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sketch:
     """A type expression, and the definitions that it names because they are recursive."""
@@ -121,7 +125,7 @@ def _scalar(schema: Schema) -> str:
         marks.append(f"< {schema['exclusiveMaximum']}")
     if "multipleOf" in schema:
         marks.append(f"multiple of {schema['multipleOf']}")
-    if "pattern" in schema:
+    if "pattern" in schema and not schema["pattern"].startswith(_DECIMAL):
         marks.append(f"/{schema['pattern']}/")
     return _with(text, marks)
 

@@ -268,7 +268,7 @@ def test_an_empty_cell_of_a_required_field_is_missing(tmp_path: Path) -> None:
 
 def test_an_open_quote_is_found_where_it_begins(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'question,answer\na,b\n"open,b\nc,d\ne,f\n')
-    with pytest.raises(dm.DataError, match="line 3: .*is a quote left open"):
+    with pytest.raises(dm.DataError, match=r"line 3: .*is a quote left open"):
         data.read(QA, path)
 
 
@@ -308,7 +308,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
         data.read(QA, tmp_path / "nowhere.csv")
     with pytest.raises(dm.DataError, match="is a folder"):
         data.read(QA, tmp_path, format="csv")
-    with pytest.raises(dm.UsageError, match="can't tell what .*pass format='csv'"):
+    with pytest.raises(dm.UsageError, match=r"can't tell what .*pass format='csv'"):
         data.read(QA, tmp_path / "rows.xlsx")
     with pytest.raises(dm.UsageError, match="format='csv' is for files"):
         data.read(QA, [{"question": "q"}], format="csv")
@@ -333,7 +333,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_json_lines_are_written(tmp_path: Path) -> None:
-    with pytest.raises(dm.UsageError, match="must end in .jsonl"):
+    with pytest.raises(dm.UsageError, match=r"must end in \.jsonl"):
         data.write([QA(question="q")], tmp_path / "a.csv")
     with pytest.raises(dm.DataError, match="can't write"):
         data.write([QA(question="q")], tmp_path / "no" / "a.jsonl")

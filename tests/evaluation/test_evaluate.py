@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import sys
 import threading
 import time
 from typing import Any
 
 import pytest
+from evaluation_cases import QA, correct, echo, right, rows
 from pydantic import BaseModel
 
 import declm as dm
 from declm.messages import Capabilities
 from declm.testing import FunctionLM, ScriptedLM
-from evaluation_cases import QA, correct, echo, right, rows
 
 
 class Twice(dm.Module):
@@ -33,12 +34,12 @@ class AsyncTwice(Twice):
 
 
 def plain(question: str) -> str:
-    return question.split()[-1]
+    return question.rpartition(" ")[2]
 
 
 async def async_plain(question: str) -> str:
     await asyncio.sleep(0)
-    return question.split()[-1]
+    return question.rpartition(" ")[2]
 
 
 def same_text(gold: QA, got: str) -> bool:
@@ -58,7 +59,7 @@ def test_predictors_and_modules_are_evaluated(make: Any) -> None:
     assert [row.output for row in report.rows] == rows(5)
 
 
-class Callable_:
+class SyncCallable:
     def __call__(self, question: str) -> str:
         return plain(question)
 
@@ -73,10 +74,10 @@ class AsyncCallable:
     [
         plain,
         async_plain,
-        Callable_(),
+        SyncCallable(),
         AsyncCallable(),
         functools.partial(plain),
-        lambda question: async_plain(question),
+        lambda question: async_plain(question),  # noqa: PLW0108  # no coroutine function by its looks
     ],
 )
 def test_functions_and_callable_objects_are_programs(program: Any) -> None:
@@ -167,7 +168,7 @@ def test_rows_without_an_input_are_refused_before_any_call() -> None:
     class Other(dm.Signature):
         text: str
 
-    with pytest.raises(dm.UsageError, match="needs `question`.*inputs of a Other are `text`"):
+    with pytest.raises(dm.UsageError, match=r"needs `question`.*inputs of a Other are `text`"):
         dm.evaluate(dm.Predict(QA, lm=lm), [*rows(2), Other(text="t")], lambda gold, got: 1.0)
     with pytest.raises(dm.UsageError, match=r"row 0 is a dict.*dm\.data\.read"):
         dm.evaluate(dm.Predict(QA, lm=lm), [{"question": "q"}], lambda gold, got: 1.0)  # type: ignore[type-var]  # the mistake
@@ -391,9 +392,9 @@ def test_a_stray_cancellation_is_a_crash_of_its_row() -> None:
             raise asyncio.CancelledError
         return plain(question)
 
-    try:
-        report = dm.evaluate(program, rows(3), same_text)
-    except dm.DeclmError as error:  # Python 3.10 can't tell whose cancellation it was
-        assert "CancelledError" in str(error)
-    else:
-        assert [row.outcome for row in report.rows] == ["scored", "crashed", "scored"]
+    if sys.version_info < (3, 11):  # which can't tell whose cancellation it was
+        with pytest.raises(dm.ProgramError, match="CancelledError"):
+            dm.evaluate(program, rows(3), same_text)
+        return
+    report = dm.evaluate(program, rows(3), same_text)
+    assert [row.outcome for row in report.rows] == ["scored", "crashed", "scored"]

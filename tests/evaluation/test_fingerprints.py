@@ -44,7 +44,7 @@ def uses_limit(gold: Any, got: Any) -> bool:
 
 
 def uses_helper(gold: Any, got: Any) -> int:
-    return [helper(x) for x in (1, 2)][0]
+    return sum(helper(x) for x in (1, 2))
 
 
 class Step(dm.Module):

@@ -13,15 +13,18 @@ from declm import data
 from declm.evaluation import Report, evaluate
 from declm.fields import Input, Output
 from declm.lm import LM, pull
-from declm.optimizers import Optimized, optimize
+from declm.optimizers import JointSearch, Optimized, optimize
 from declm.predictors import Predict
 from declm.settings import context
 from declm.signature import Signature
 from declm.usage import Budget
 
 ROWS = Path(__file__).parent / "tool_library"
-CALLS = 900
-"""Calls that the search may make; about two minutes on two cores."""
+CALLS = 600
+"""Calls that the search may make; about three minutes on two cores."""
+
+TRIALS = 6
+MAX_DEMOS = 16
 
 Desk = Literal["booking", "repair", "fees", "advice", "donation"]
 Say = Callable[[str], None]
@@ -104,10 +107,19 @@ def _measure(say: Say, program: Predict[..., Route], rows: list[Route]) -> Repor
 
 def _search(say: Say, triage: Predict[..., Route], train: list[Route], val: list[Route], seed: int) -> Optimized[Predict[..., Route]]:
     say(
-        f"\n5. Let declm improve the prompt. It tries instructions and worked examples from {len(train)} training rows,\n"
-        f"   compares candidates on {len(val)} other rows, drops the losers early, and spends at most {CALLS} calls:\n"
+        f"\n5. Let declm improve the prompt. It tries instructions, worked examples from {len(train)} training rows and a\n"
+        f"   correction of the model's bias for some labels, compares candidates on {len(val)} other rows, drops the losers early, and spends at most {CALLS} calls:\n"
     )
-    best = optimize(triage, train=train, val=val, metric=correct, budget=Budget(calls=CALLS), seed=seed)
+    best = optimize(
+        triage,
+        train=train,
+        val=val,
+        metric=correct,
+        budget=Budget(calls=CALLS, trials=TRIALS),
+        optimizer=JointSearch(proposals=2),
+        max_demos=MAX_DEMOS,
+        seed=seed,
+    )
     say(f"\n{best.report}")
     return best
 

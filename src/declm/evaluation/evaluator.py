@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from declm import loops, protocols, settings
-from declm.errors import DeclmError, Interrupted, StateError
-from declm.evaluation.fingerprints import name_of
-from declm.evaluation.ledger import Ledger
-from declm.evaluation.limits import ErrorLimit
-from declm.evaluation.progress import Progress, progress
-from declm.evaluation.report import Report, Run
-from declm.evaluation.results import RowResult
-from declm.evaluation.runner import Runner
-from declm.evaluation.scoring import Metric
-from declm.files import cache_dir
+from declm import loops, protocols
+from declm.errors import Interrupted
+from declm.evaluation.execution import Evaluation, Options
+from declm.evaluation.report import Report
+from declm.evaluation.scoring import Scored
+from declm.module import Prediction
 
 G = TypeVar("G", bound=BaseModel)
 R = TypeVar("R")
 
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    concurrency: int | None
-    max_errors: float | None
-    progress: bool | None
-    lm: protocols.LM | str | None
-    name: str | None
-    traces: bool
+# The overloads differ in one thing each: an async program is evaluated as what it returns when awaited,
+# and a metric takes two arguments or three. A union of the two metrics would cost lambdas their types.
 
 
 @overload
 def evaluate(
     program: Callable[..., Coroutine[Any, Any, R]],
     data: Sequence[G],
-    metric: Metric[G, R],
+    metric: Callable[[G, R], Scored | Awaitable[Scored]],
+    *,
+    concurrency: int | None = None,
+    max_errors: float | None = 0.5,
+    progress: bool | None = None,
+    lm: protocols.LM | str | None = None,
+    name: str | None = None,
+    traces: bool = False,
+) -> Report[G, R]: ...
+@overload
+def evaluate(
+    program: Callable[..., Coroutine[Any, Any, R]],
+    data: Sequence[G],
+    metric: Callable[[G, R, Prediction[R]], Scored | Awaitable[Scored]],
     *,
     concurrency: int | None = None,
     max_errors: float | None = 0.5,
@@ -56,7 +52,20 @@ def evaluate(
 def evaluate(
     program: Callable[..., R],
     data: Sequence[G],
-    metric: Metric[G, R],
+    metric: Callable[[G, R], Scored | Awaitable[Scored]],
+    *,
+    concurrency: int | None = None,
+    max_errors: float | None = 0.5,
+    progress: bool | None = None,
+    lm: protocols.LM | str | None = None,
+    name: str | None = None,
+    traces: bool = False,
+) -> Report[G, R]: ...
+@overload
+def evaluate(
+    program: Callable[..., R],
+    data: Sequence[G],
+    metric: Callable[[G, R, Prediction[R]], Scored | Awaitable[Scored]],
     *,
     concurrency: int | None = None,
     max_errors: float | None = 0.5,
@@ -117,8 +126,8 @@ def evaluate(
         >>> evaluate(guess, rows, lambda gold, got: gold.answer == got.answer).score
         0.5
     """
-    options = _Options(concurrency, max_errors, progress, lm, name, traces)
-    job: _Evaluation[Any, Any] = _Evaluation(program, data, metric, options)
+    options = Options(concurrency, max_errors, progress, lm, name, traces)
+    job: Evaluation[Any, Any] = Evaluation(program, data, metric, options)
     try:
         return loops.run_apart(job.run(), patience_s=0.5)
     except KeyboardInterrupt:
@@ -130,7 +139,20 @@ def evaluate(
 async def aevaluate(
     program: Callable[..., Coroutine[Any, Any, R]],
     data: Sequence[G],
-    metric: Metric[G, R],
+    metric: Callable[[G, R], Scored | Awaitable[Scored]],
+    *,
+    concurrency: int | None = None,
+    max_errors: float | None = 0.5,
+    progress: bool | None = None,
+    lm: protocols.LM | str | None = None,
+    name: str | None = None,
+    traces: bool = False,
+) -> Report[G, R]: ...
+@overload
+async def aevaluate(
+    program: Callable[..., Coroutine[Any, Any, R]],
+    data: Sequence[G],
+    metric: Callable[[G, R, Prediction[R]], Scored | Awaitable[Scored]],
     *,
     concurrency: int | None = None,
     max_errors: float | None = 0.5,
@@ -143,7 +165,20 @@ async def aevaluate(
 async def aevaluate(
     program: Callable[..., R],
     data: Sequence[G],
-    metric: Metric[G, R],
+    metric: Callable[[G, R], Scored | Awaitable[Scored]],
+    *,
+    concurrency: int | None = None,
+    max_errors: float | None = 0.5,
+    progress: bool | None = None,
+    lm: protocols.LM | str | None = None,
+    name: str | None = None,
+    traces: bool = False,
+) -> Report[G, R]: ...
+@overload
+async def aevaluate(
+    program: Callable[..., R],
+    data: Sequence[G],
+    metric: Callable[[G, R, Prediction[R]], Scored | Awaitable[Scored]],
     *,
     concurrency: int | None = None,
     max_errors: float | None = 0.5,
@@ -168,115 +203,11 @@ async def aevaluate(
 
     A cancelled evaluation keeps its finished rows on disk as `evaluate` does, and raises CancelledError.
     """
-    job: _Evaluation[Any, Any] = _Evaluation(
-        program, data, metric, _Options(concurrency, max_errors, progress, lm, name, traces)
+    job: Evaluation[Any, Any] = Evaluation(
+        program, data, metric, Options(concurrency, max_errors, progress, lm, name, traces)
     )
     try:
         return await job.run()
     except asyncio.CancelledError:
         job.rescued()
         raise
-
-
-@dataclass
-class _Evaluation(Generic[G, R]):
-    """One evaluation under way: what it is asked, and what it has so far."""
-
-    program: Callable[..., Any]
-    data: Sequence[G]
-    metric: Callable[..., Any]
-    options: _Options
-    rows: list[RowResult[G, R]] = field(default_factory=list[RowResult[G, R]])
-    run_: Run = field(default_factory=lambda: Run("program", "metric", ""))
-    started_s: float = field(default_factory=time.perf_counter)
-
-    async def run(self) -> Report[G, R]:
-        options = self.options
-        limit = ErrorLimit(options.max_errors, len(self.data))
-        with ExitStack() as stack:
-            stack.enter_context(settings.context(lm=options.lm))
-            ledger = stack.enter_context(Ledger.named(options.name)) if options.name else None
-            runner: Runner[G, R] = Runner(
-                self.program, self.metric, concurrency=options.concurrency, ledger=ledger, traces=options.traces
-            )
-            stack.enter_context(runner)
-            runner.check(self.data)
-            self.run_ = self._described(runner)
-            bar = stack.enter_context(progress(len(self.data), f"evaluate {self.run_.program}", options.progress))
-            tally = _Tally(bar)
-
-            def finished(row: RowResult[G, R]) -> None:
-                self.rows.append(row)
-                tally.add(row)
-                limit.see(row)
-
-            try:
-                await runner.run(self.data, on_result=finished)
-                if all(row.score is None for row in self.rows):
-                    raise limit.passed()
-            except DeclmError as error:
-                self._attach(error)
-                raise
-        return self.report()
-
-    def report(self) -> Report[G, R]:
-        rows = tuple(sorted(self.rows, key=lambda row: row.index))
-        return Report(rows, replace(self.run_, seconds=time.perf_counter() - self.started_s))
-
-    def rescued(self) -> tuple[Report[G, R], str]:
-        """The finished rows, kept on disk, and words that say where."""
-        report = self.report()
-        if not report.rows:
-            return report, ""
-        if self.options.name:
-            return report, f"; the ledger {self.options.name!r} keeps what is done: the same call again runs the rest"
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
-        try:
-            slug = re.sub(r"[^\w-]+", "-", self.run_.program).strip("-")
-            path = cache_dir("reports") / f"{slug}-{stamp}.json"
-            report.save(path)
-        except (StateError, OSError) as error:
-            return report, f"; they could not be saved ({error})"
-        return report, f"; saved as {str(path)!r}, which Report.load reads"
-
-    def _attach(self, error: DeclmError) -> None:
-        report, where = self.rescued()
-        error.report = report
-        if where:
-            error.message = f"{error.message} (finished rows: {len(report.rows)}{where})"
-            error.args = (error.message,)
-
-    def _described(self, runner: Runner[G, R]) -> Run:
-        return Run(
-            program=name_of(self.program),
-            metric=runner.scorer.name,
-            metric_hash=runner.scorer.hash,
-            models=tuple(dict.fromkeys(lm.model for lm in runner.lms.values())),
-            total=len(self.data),
-            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            name=self.options.name,
-        )
-
-
-@dataclass
-class _Tally:
-    """The figures behind the progress bar."""
-
-    bar: Progress
-    total: float = 0.0
-    scored: int = 0
-    errors: int = 0
-    usd: float = 0.0
-
-    def add(self, row: RowResult[Any, Any]) -> None:
-        self.errors += row.is_error
-        self.usd += row.usage.usd
-        if row.score is not None:
-            self.total += row.score
-            self.scored += 1
-        figures = {"score": f"{self.total / self.scored:.3f}" if self.scored else "-"}
-        if self.errors:
-            figures["errors"] = str(self.errors)
-        if self.usd:
-            figures["usd"] = f"{self.usd:.4f}"
-        self.bar.advance(1, figures)

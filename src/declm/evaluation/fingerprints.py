@@ -159,8 +159,11 @@ class _Reader:
     def _signature(self, cls: type[BaseModel]) -> Any:
         """Fields with their types, every word that a prompt may take from the class, and its validators."""
         of, decorators = spec(cls), cls.__pydantic_decorators__
-        validators = [*decorators.field_validators.values(), *decorators.model_validators.values()]
-        functions = [getattr(v.func, "__func__", v.func) for v in validators]
+        functions = [
+            getattr(validator.func, "__func__", validator.func)  # a class method has its function inside
+            for group in (decorators.field_validators, decorators.model_validators)
+            for validator in group.values()
+        ]
         words = {f.key: f.description for f in of.fields if f.role != "note"}
         return [of.fingerprint, of.instructions, words, self._value(functions)]
 

@@ -19,6 +19,7 @@ from declm.errors import (
     TruncatedOutput,
     UsageError,
 )
+from declm.reports.values import scrubbed
 from declm.score import Score
 from declm.text import clip
 from declm.trace import Call
@@ -87,7 +88,8 @@ class RowResult(Generic[G_co, R_co]):
 
     def __repr__(self) -> str:
         shown = "-" if self.score is None else f"{self.score:.3g}"
-        note = f", {clip(self.feedback, 80)!r}" if self.feedback else ""
+        words = clip(scrubbed(self.feedback, self.gold, self.output), 80)
+        note = f", {words!r}" if words else ""
         return f"RowResult({self.index}, {self.outcome}, score={shown}{note})"
 
 

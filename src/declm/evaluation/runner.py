@@ -29,12 +29,12 @@ from declm.evaluation.keeping import Keeper
 from declm.evaluation.ledger import Key, Ledger
 from declm.evaluation.results import MISUSE, Ran, RowResult, typed
 from declm.evaluation.scoring import Scorer
-from declm.evaluation.threads import Threads
 from declm.module import Prediction
 from declm.predictors import Predict
 from declm.specs import row_hash
 from declm.state import Node, PredictorState, ProgramState, Stateful, bind, match, nodes, predictors
 from declm.text import digest
+from declm.threads import Threads
 from declm.usage import Budget, Meter, Usage
 
 G = TypeVar("G", bound=BaseModel)

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 
 from declm.errors import BudgetExceeded, LMError, MetricError, ParseError, UsageError
 from declm.evaluation.fingerprints import metric_hash, name_of
-from declm.evaluation.threads import Threads
 from declm.module import Prediction
 from declm.score import Score, as_score
 from declm.text import clip
+from declm.threads import Threads
 
 G = TypeVar("G")
 R = TypeVar("R")

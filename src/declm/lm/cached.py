@@ -11,7 +11,7 @@ from declm import protocols, settings
 from declm.files import cache_root
 from declm.lm.base import Layer, Send, Steps, received
 from declm.lm.store import Store
-from declm.messages import Request, Response
+from declm.messages import Request, Response, Token
 from declm.text import digest
 from declm.usage import Usage
 
@@ -64,7 +64,7 @@ class Cached(Layer):
         messages = [(message.role, message.content) for message in request.messages]
         options = {k: v for k, v in request.options.items() if k != "timeout"}
         try:
-            return digest([self.identity, messages, request.schema, options, request.sample])
+            return digest([self.identity, messages, request.schema, options, request.sample, request.logprobs])
         except TypeError:
             return None
 
@@ -87,6 +87,7 @@ def _write(response: Response) -> dict[str, Any]:
         "reasoning": response.reasoning,
         "model": response.model,
         "tokens": [usage.input_tokens, usage.output_tokens],
+        "logprobs": [[t.text, t.logprob, t.top] for t in response.tokens],
     }
 
 
@@ -94,4 +95,5 @@ def _read(kept: Mapping[str, Any]) -> Response | None:
     text, reasoning, model = kept.get("text"), kept.get("reasoning"), kept.get("model")
     if not isinstance(text, str) or not isinstance(model, str) or not isinstance(reasoning, str | None):
         return None
-    return Response(text, reasoning, "stop", Usage(cached=1), model, cached=True)
+    tokens = tuple(Token(t, p, tuple((a, q) for a, q in top)) for t, p, top in kept.get("logprobs", ()))
+    return Response(text, reasoning, "stop", Usage(cached=1), model, cached=True, tokens=tokens)

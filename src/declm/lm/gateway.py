@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import logging
 import os
@@ -43,6 +44,7 @@ def load() -> ModuleType:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
+    atexit.register(TRAFFIC.close)  # after litellm has registered its own clean-up, and so before that runs
     litellm.suppress_debug_info = True
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # failures reach the caller as exceptions
     litellm.ModelResponse()  # builds its Pydantic classes now, while the warnings that this raises are ignored
@@ -59,7 +61,7 @@ def preload() -> None:
     """
     if any(action == "error" for action, *_ in warnings.filters):
         return
-    thread = threading.Thread(target=load, name="declm-litellm", daemon=True)
+    thread = threading.Thread(target=load, name="declm-litellm")  # no daemon, see Traffic.close
     thread.start()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=thread.join)  # a child of a half-done import could never finish it
@@ -233,7 +235,8 @@ def _response(reply: Any, model: str, seconds: float) -> Response:
     calls = getattr(message, "tool_calls", None)
     text = message.content or (calls[0].function.arguments if calls else "")
     finish: Finish = _FINISH.get(choice.finish_reason, "stop")
-    refusal = (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
+    extras: Mapping[str, Any] = getattr(message, "provider_specific_fields", None) or {}
+    refusal: str | None = extras.get("refusal")
     if not text and refusal:
         text, finish = refusal, "filter"
     reasoning = getattr(message, "reasoning_content", None)

@@ -15,11 +15,12 @@ from declm.errors import BadRequest, ContextTooLong, MissingExtra, ServerError, 
 from declm.lm.engine import ENGINES, Engine, EngineOptions
 from declm.lm.pull import PINNED
 from declm.lm.weights import model_path
-from declm.messages import Capabilities, Finish, Request, Response
+from declm.messages import Capabilities, Finish, Request, Response, Token
 from declm.text import canonical, closest
 from declm.usage import Usage
 
 _MAX_TOKENS = 1024
+_ALTERNATIVES = 256
 ENGINE_OPTIONS = frozenset({"threads", "slots", "n_ctx"})
 # What llama.cpp reads of a request; it ignores every other key, so a misspelt one would go unseen.
 _REQUEST_OPTIONS = frozenset(
@@ -77,7 +78,9 @@ class Local:
             UnknownModel: there is no such file.
         """
         planned = self.engine().plan
-        return Capabilities(structured=True, context_tokens=planned.n_ctx, concurrency=planned.slots)
+        return Capabilities(
+            structured=True, context_tokens=planned.n_ctx, concurrency=planned.slots, logprobs=_ALTERNATIVES
+        )
 
     def complete(self, request: Request) -> Response:
         """Answer in a thread of the engine; Ctrl-C stops it within one batch of the prompt."""
@@ -127,6 +130,8 @@ class Local:
         body = {k: v for k, v in options.items() if k not in ENGINE_OPTIONS and v is not None}
         body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
         body["cache_prompt"] = True
+        if request.logprobs:
+            body |= {"logprobs": True, "top_logprobs": min(request.logprobs, _ALTERNATIVES)}
         if "seed" in body:
             body["seed"] = int(body["seed"]) + request.sample  # samples of one prompt must differ
         schema = _schema_of(body.pop("response_format", None)) or request.schema
@@ -205,6 +210,7 @@ class _Reply:
         self.finish: Finish | None = None
         self._text = list[str]()
         self._reasoning = list[str]()
+        self._tokens = list[Token]()
         self._usage: Mapping[str, Any] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> None:
@@ -213,6 +219,7 @@ class _Reply:
             delta = choice.get("delta", {})
             self._text.append(delta.get("content") or "")
             self._reasoning.append(delta.get("reasoning_content") or "")
+            self._tokens += [_token(entry) for entry in (choice.get("logprobs") or {}).get("content") or ()]
             if choice.get("finish_reason"):
                 self.finish = "length" if choice["finish_reason"] == "length" else "stop"
 
@@ -224,4 +231,11 @@ class _Reply:
             seconds=seconds,
         )
         reasoning = "".join(self._reasoning) or None
-        return Response("".join(self._text), reasoning, self.finish or "stop", usage, model)
+        return Response(
+            "".join(self._text), reasoning, self.finish or "stop", usage, model, tokens=tuple(self._tokens)
+        )
+
+
+def _token(entry: Mapping[str, Any]) -> Token:
+    top = tuple((str(t["token"]), float(t["logprob"])) for t in entry.get("top_logprobs", ()))
+    return Token(str(entry["token"]), float(entry["logprob"]), top)

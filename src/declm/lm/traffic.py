@@ -1,4 +1,4 @@
-"""The event loop that carries all calls to providers, in a daemon thread of its own.
+"""The event loop that carries all calls to providers, in a thread of its own.
 
 Sync and async callers hand their coroutine over and wait. So there is one code path and one pool of
 connections for both; a deadline or Ctrl-C closes the socket instead of leaving a thread behind; and
@@ -19,31 +19,60 @@ from declm.lm.forks import keep_alive
 
 T = TypeVar("T")
 
+_PATIENCE_S = 2.0
+
 
 @dataclass(eq=False)
 class Traffic:
     """One event loop per process, started by the first call."""
 
-    _loop: asyncio.AbstractEventLoop | None = None
+    _running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine there; cancelling the future cancels the coroutine."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._running())
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop())
 
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def close(self) -> None:
+        """Cancel what runs and end the thread; the next `start` makes another.
+
+        To be called before the interpreter goes: a thread that it stops in the middle of an import
+        leaves the import lock behind, and every destructor that imports then waits for ever.
+        """
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="declm-traffic", daemon=True).start()
-            return self._loop
+            running, self._running = self._running, None
+        if running is None:
+            return
+        loop, thread = running
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
+        thread.join(_PATIENCE_S)
+        if not thread.is_alive():
+            loop.close()
 
     def abandon(self) -> None:
         """Start afresh in a forked child: the thread stayed in the parent."""
-        if self._loop is not None:
-            keep_alive(self._loop)
-        self._loop = None
+        if self._running is not None:
+            keep_alive(self._running)
+        self._running = None
         self._lock = threading.Lock()
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._running is None:
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=loop.run_forever, name="declm-traffic", daemon=True)
+                thread.start()
+                self._running = loop, thread
+            return self._running[0]
+
+
+async def _cancel_all() -> None:
+    loop = asyncio.get_running_loop()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    loop.stop()
 
 
 TRAFFIC = Traffic()

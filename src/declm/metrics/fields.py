@@ -22,7 +22,7 @@ class FieldMetric:
     fields: tuple[str, ...]
     partial: bool
 
-    def __call__(self, gold: BaseModel, got: Any) -> Score:
+    def __call__(self, gold: BaseModel, got: object) -> Score:
         """Compare; the feedback names the fields that differ."""
         expected = _outputs(gold)
         names = self.fields or tuple(expected)

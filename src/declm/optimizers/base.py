@@ -1,22 +1,21 @@
-"""What optimizers take and return: `Problem`, `Trial`, `Optimized`, and the `Optimizer` protocol."""
+"""What optimizers take and return: `Problem`, `Optimized`, and the `Optimizer` protocol."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from declm import protocols
 from declm.module import Module
-from declm.state import ProgramState
+from declm.optimizers.reporting import SearchReport
 from declm.usage import Budget, Usage
 
 if TYPE_CHECKING:
     import optuna
-
-    from declm.optimizers.reporting import SearchReport
 
 M = TypeVar("M", bound=Module)
 
@@ -27,7 +26,10 @@ Accept = Literal["significant", "best"]
 class Problem(Generic[M]):
     """One optimization: the program, its rows and metric, and the limits.
 
-    `train` gives demonstrations and examples; `val` gives the scores that the search compares.
+    `train` gives demonstrations and examples; `val` gives the scores that the search compares. The
+    `teacher` has the program's predictors, with the program's or another LM. `numbers` maps the
+    content hash of a row to its index in the list that the user gave. `stop` is set when the user
+    presses Ctrl-C, right before the search is cancelled: it should then return what it has.
     """
 
     program: M
@@ -36,7 +38,6 @@ class Problem(Generic[M]):
     metric: Callable[..., Any]
     budget: Budget
     teacher: Module
-    teacher_lm: protocols.LM | None = None
     proposer: protocols.LM | None = None
     seed: int = 0
     accept: Accept = "significant"
@@ -44,25 +45,8 @@ class Problem(Generic[M]):
     concurrency: int | None = None
     name: str | None = None
     progress: bool | None = None
-
-
-Fate = Literal["baseline", "finished", "raced out", "repeated", "stopped", "outage"]
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One candidate that was tried.
-
-    `score` is the mean over the `rows` first rows of val; only a candidate with all rows of val
-    counts as finished. `fate` says how it ended.
-    """
-
-    number: int
-    choices: Mapping[str, int]
-    state: ProgramState
-    score: float
-    rows: int
-    fate: Fate
+    numbers: Mapping[str, int] = field(default_factory=dict[str, int])
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -83,6 +83,7 @@ class Bench:
             runner.check(problem.train)
             runner.check(problem.val)
             teacher = _teacher(problem, runner, ledger, stack)
+            teacher.check(problem.train)
             made = cls(problem, meter, runner, teacher, ledger)
             made._check_price()
             yield made
@@ -117,13 +118,25 @@ class Bench:
         return max(shares, key=lambda name: shares[name]) if shares else "trials"
 
     def proposer(self, path: str) -> protocols.LM:
-        """The LM that writes instructions for a predictor: the problem's, else the predictor's own."""
+        """The LM that writes instructions for a predictor: the problem's, else the predictor's own.
+
+        Raises:
+            UsageError: there is none.
+        """
+        predictor = self.predictors[path]
         if self.problem.proposer is not None:
             return self.problem.proposer
-        predictor = self.predictors[path]
         if not isinstance(predictor, Predict):
             raise UsageError(f"{path!r} has no LM of its own to write instructions: give proposer=")
-        return predictor.lm
+        try:
+            return predictor.lm
+        except UsageError as error:
+            raise UsageError(f"{error.message}; where `forward` sets the LM, give proposer=") from error
+
+    def check_proposers(self) -> None:
+        """Refuse a search that has no LM to write instructions, before anything is paid for."""
+        for path in self.predictors:
+            self.proposer(path)
 
     def affords(self, runs: int, share: float) -> bool:
         """Whether so many runs of the program fit into a share of the budget, by their mean cost so far."""
@@ -155,13 +168,11 @@ class Bench:
             TooManyErrors: most rows of the span went unscored (under the given state: or crashed).
         """
         rows = list(self.problem.val[start:stop])
-        results = await self._run(self.runner, rows, range(start, stop), state)
-        return [result.score for result in results]
+        return [result.score for result in await self._run(self.runner, rows, state)]
 
     async def confirm(self, state: ProgramState, rows: Sequence[BaseModel]) -> list[float | None]:
         """Scores of rows outside val."""
-        results = await self._run(self.runner, rows, range(len(rows)), state) if rows else []
-        return [result.score for result in results]
+        return [result.score for result in await self._run(self.runner, rows, state)] if rows else []
 
     async def traced(self, rows: Sequence[BaseModel], sample: int) -> list[Traced | None]:
         """Run the teacher; one result per row, None where the provider failed.
@@ -171,15 +182,13 @@ class Bench:
         """
         base, made = self.problem.teacher.state, list[Traced | None]()
         for group, state in _by_state(base if sample == 0 else _warm(base), rows):
-            results = await self._run(self.teacher, group, range(len(group)), state, sample)
-            made += [self._traced(result) for result in results]
+            made += [self._traced(result) for result in await self._run(self.teacher, group, state, sample)]
         return made
 
     async def _run(
         self,
         runner: Runner[Any, Any],
         rows: Sequence[BaseModel],
-        indices: Sequence[int],
         state: ProgramState,
         sample: int = 0,
     ) -> list[RowResult[Any, Any]]:
@@ -195,7 +204,8 @@ class Bench:
             if own or result.outcome == "unscored":
                 limit.see(result)
 
-        return await runner.run(rows, indices=indices, state=state, sample=sample, on_result=count)
+        numbers = [self.problem.numbers.get(row_hash(row), index) for index, row in enumerate(rows)]
+        return await runner.run(rows, indices=numbers, state=state, sample=sample, on_result=count)
 
     def _traced(self, result: RowResult[Any, Any]) -> Traced | None:
         if result.score is None or result.trace is None:
@@ -206,8 +216,8 @@ class Bench:
         known = self.predictors
         for call in trace.predictor_calls():
             predictor = known.get(call.path)
-            if predictor is None or call.error is not None or predictor.spec.sensitive:
-                continue  # masked values are no demonstrations
+            if predictor is None or not call.outputs or predictor.spec.sensitive:
+                continue  # a failed call has no outputs, and masked values are no demonstrations
             reasoning = {predictor.reasoning_key: call.reasoning} if predictor.reasoning_key and call.reasoning else {}
             yield Step(call.path, call.inputs, {**reasoning, **call.outputs})
 
@@ -221,10 +231,10 @@ class Bench:
         if kept is not None:
             self.meter.charge(Usage(**kept["usage"]))
             return kept["value"]
-        before = self.meter.spent
-        value = await make()
+        with settings.metered(Meter(Budget())) as own:  # the budget's meter counts what runs beside this, too
+            value = await make()
         if self.ledger:
-            self.ledger.keep_note(full, {"value": value, "usage": asdict(self.meter.spent - before)})
+            self.ledger.keep_note(full, {"value": value, "usage": asdict(own.spent)})
         return value
 
     def _rows_hash(self) -> str:
@@ -250,7 +260,8 @@ class Bench:
     def _check_price(self) -> None:
         if self.problem.budget.usd is None:
             return
-        for lm in (*self.runner.lms.values(), *self.teacher.lms.values()):
+        proposer = (self.problem.proposer,) if self.problem.proposer else ()
+        for lm in (*self.runner.lms.values(), *self.teacher.lms.values(), *proposer):
             if not lm.capabilities.priced:
                 raise UsageError(
                     f"Budget(usd=...) can't be kept with {lm.model!r}, whose price is unknown: use calls= or tokens="
@@ -260,18 +271,19 @@ class Bench:
 def _teacher(
     problem: Problem[Any], runner: Runner[Any, Any], ledger: Ledger | None, stack: ExitStack
 ) -> Runner[Any, Any]:
-    if problem.teacher is problem.program and problem.teacher_lm is None:
+    if problem.teacher is problem.program:
         return runner
-    with settings.context(lm=problem.teacher_lm):
-        made: Runner[Any, Any] = Runner(
-            problem.teacher, problem.metric, concurrency=problem.concurrency, ledger=ledger, traces=True
-        )
+    made: Runner[Any, Any] = Runner(
+        cast("Callable[..., Any]", problem.teacher),  # every module can be called
+        problem.metric,
+        concurrency=problem.concurrency,
+        ledger=ledger,
+        traces=True,
+    )
     return stack.enter_context(made)
 
 
-def _by_state(
-    base: ProgramState, rows: Sequence[BaseModel]
-) -> list[tuple[list[BaseModel], ProgramState]]:
+def _by_state(base: ProgramState, rows: Sequence[BaseModel]) -> list[tuple[list[BaseModel], ProgramState]]:
     """Rows in order, grouped by the state that they are run under."""
     groups = list[tuple[list[BaseModel], ProgramState]]()
     for row in rows:
@@ -297,7 +309,6 @@ def _warm(state: ProgramState) -> ProgramState:
         options = {**predictor.options, "temperature": 1.0}
         state = state.with_predictor(path, predictor.model_copy(update={"options": options}))
     return state
-
 
 
 def _listed(budget: Budget) -> str:

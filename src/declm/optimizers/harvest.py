@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from declm.demo import Demo
 from declm.errors import LMError, TooManyErrors
@@ -55,7 +55,7 @@ async def harvest(bench: Bench, level: float, share: float) -> Harvest:
     rows, found = bench.problem.train, Harvest()
     free = all(_complete(p, labeled(p, rows)) for p in bench.predictors.values())
     order = list(range(len(rows)))
-    random.Random(f"declm:{bench.problem.seed}:harvest").shuffle(order)  # noqa: S311  # a reproducible draw
+    random.Random(f"declm:{bench.problem.seed}:harvest").shuffle(order)  # a reproducible draw
     if free:
         order = order[:LOOK]
     try:
@@ -66,9 +66,7 @@ async def harvest(bench: Bench, level: float, share: float) -> Harvest:
     return found
 
 
-async def _pass(
-    bench: Bench, order: list[int], sample: int, level: float, share: float, found: Harvest
-) -> list[int]:
+async def _pass(bench: Bench, order: list[int], sample: int, level: float, share: float, found: Harvest) -> list[int]:
     """One pass over rows (by index) in blocks; returns those that did not pass."""
     rows, failed, size = bench.problem.train, list[int](), max(8, bench.concurrency)
     for start in range(0, len(order), size):
@@ -89,9 +87,7 @@ async def _pass(
 def _take(row: BaseModel, run: Traced, found: Harvest) -> None:
     """Keep every step of a passing run as a demo."""
     for step in run.steps:
-        demo = Demo(
-            inputs=step.inputs, outputs=step.outputs, source="bootstrapped", row=row_hash(row), score=run.score
-        )
+        demo = Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped", row=row_hash(row), score=run.score)
         found.keep(step.path, demo, Example(step.inputs, step.outputs, {}))
 
 
@@ -110,17 +106,30 @@ def _enough(bench: Bench, found: Harvest) -> bool:
 
 
 def labeled(predictor: Stateful, rows: Sequence[BaseModel]) -> list[Demo]:
-    """Demos that the rows' own labels give this predictor, without any call."""
+    """Demos that the rows' own labels give this predictor, without any call.
+
+    There are none for a predictor with a sensitive field: demos are saved with the program.
+    """
     inputs, outputs = predictor.spec.inputs, predictor.spec.outputs
     needed = [key for key, f in inputs.items() if f.required]
     demos = list[Demo]()
-    for row in rows:
+    for row in rows if not predictor.spec.sensitive else ():
         values = _values(row)
         answers = {key: values[key] for key in outputs if key in values}
-        if answers and all(key in values for key in needed):
-            shown = {key: values[key] for key in inputs if key in values}
+        shown = {key: values[key] for key in inputs if key in values}
+        own = isinstance(row, predictor.spec.cls)
+        if answers and all(key in values for key in needed) and (own or _fits(predictor.spec, {**shown, **answers})):
             demos.append(Demo(inputs=shown, outputs=answers, source="labeled", row=row_hash(row), score=1.0))
     return demos
+
+
+def _fits(of: Spec[Any], values: Mapping[str, Any]) -> bool:
+    """Whether the values of a row of another class have the predictor's types too, not just its names."""
+    try:
+        of.cls.model_validate_json(canonical(values))
+    except ValidationError:
+        return False
+    return True
 
 
 def _complete(predictor: Stateful, demos: Sequence[Demo]) -> bool:
@@ -161,4 +170,3 @@ def _values(row: BaseModel) -> Mapping[str, Any]:
     known = spec(type(row))
     inputs, outputs = known.dump(row)
     return {**inputs, **outputs}
-

@@ -11,18 +11,22 @@ from pydantic import BaseModel
 from declm import lm as lms
 from declm import loops, protocols
 from declm.arguments import arguments
-from declm.errors import UsageError
+from declm.errors import Interrupted, UsageError
 from declm.module import Module
 from declm.optimizers.base import Accept, M, Optimized, Optimizer, Problem
 from declm.optimizers.search import JointSearch
+from declm.predictors import Predict
 from declm.specs import row_hash
-from declm.state import predictors
+from declm.state import Stateful, exchange, predictors
 from declm.usage import Budget
 
 G = TypeVar("G", bound=BaseModel)
 
 VAL_SHARE = 0.5
 """Share of train that becomes val where none is given."""
+
+PATIENCE_S = 3.0
+"""Seconds that Ctrl-C leaves to the calls in flight and to the test of the best so far."""
 
 
 def optimize(
@@ -65,30 +69,60 @@ def optimize(
         concurrency: calls in flight; default what suits the LM.
         progress: False prints nothing; None shows a bar in terminals and notebooks.
 
+    Ctrl-C ends the search and returns the best so far, as a used-up budget does.
+
     Raises:
         UsageError: rows, metric, program or LMs do not fit; nothing has been spent.
         MetricError: the metric raised or returned no score.
         BudgetExceeded: the budget does not cover the first scoring of the given program.
-        AuthError, UnknownModel, ...: the LM can't be used at all.
+        TooManyErrors: most rows of that scoring failed.
+        AuthError: (and UnknownModel, QuotaExceeded) the LM can't be used at all.
+        Interrupted: (a KeyboardInterrupt) Ctrl-C came before the given program was scored.
+
+    Example:
+        >>> from declm import Input, Output, Predict, Signature
+        >>> from declm.testing import FunctionLM
+        >>> class Parity(Signature):
+        ...     number: int = Input()
+        ...     answer: str = Output()
+        >>> def student(request):  # is right only where a demonstration has shown how
+        ...     number = int(request.messages[-1].content.split()[-1])
+        ...     is_shown = len(request.messages) > 2
+        ...     return '{"answer": "%s"}' % (["even", "odd"][number % 2] if is_shown else "even")
+        >>> rows = [Parity(number=n, answer=["even", "odd"][n % 2]) for n in range(80)]
+        >>> program = Predict(Parity, lm=FunctionLM(student))
+        >>> def correct(gold, got):
+        ...     return gold.answer == got.answer
+        >>> demos_only = JointSearch(proposals=0)
+        >>> best = optimize(
+        ...     program, train=rows[:40], val=rows[40:], metric=correct, optimizer=demos_only, progress=False
+        ... )
+        >>> best.baseline, best.score
+        (0.5, 1.0)
+        >>> best.program(number=7).answer
+        'odd'
     """
-    return loops.run(
-        aoptimize(
-            program,
-            train=train,
-            val=val,
-            metric=metric,
-            budget=budget,
-            optimizer=optimizer,
-            name=name,
-            seed=seed,
-            teacher=teacher,
-            proposer=proposer,
-            accept=accept,
-            max_demos=max_demos,
-            concurrency=concurrency,
-            progress=progress,
-        )
+    problem = _problem(
+        program,
+        train,
+        val,
+        metric,
+        budget=budget,
+        name=name,
+        seed=seed,
+        teacher=teacher,
+        proposer=proposer,
+        accept=accept,
+        max_demos=max_demos,
+        concurrency=concurrency,
+        progress=progress,
     )
+    search = (optimizer or JointSearch()).run(problem)
+    try:
+        return loops.run_apart(search, patience_s=PATIENCE_S, stop=problem.stop)
+    except KeyboardInterrupt:
+        rest = f"; the ledger {name!r} keeps what is done: the same call again runs the rest" if name else ""
+        raise Interrupted(f"stopped before there was a result{rest}") from None
 
 
 async def aoptimize(
@@ -108,24 +142,55 @@ async def aoptimize(
     concurrency: int | None = None,
     progress: bool | None = None,
 ) -> Optimized[M]:
-    """The same as `optimize`, for use under a running event loop."""
+    """The same as `optimize`, on the running event loop; a cancelled search raises CancelledError."""
+    problem = _problem(
+        program,
+        train,
+        val,
+        metric,
+        budget=budget,
+        name=name,
+        seed=seed,
+        teacher=teacher,
+        proposer=proposer,
+        accept=accept,
+        max_demos=max_demos,
+        concurrency=concurrency,
+        progress=progress,
+    )
+    return await (optimizer or JointSearch()).run(problem)
+
+
+def _problem(
+    program: M,
+    train: Sequence[G],
+    val: Sequence[G] | None,
+    metric: Callable[[G, Any], Any],
+    *,
+    budget: Budget | None,
+    name: str | None,
+    seed: int,
+    teacher: Module | protocols.LM | str | None,
+    proposer: protocols.LM | str | None,
+    accept: Accept,
+    max_demos: int,
+    concurrency: int | None,
+    progress: bool | None,
+) -> Problem[M]:
+    """Check what can be checked without running anything."""
     _check_program(program)
-    if accept not in ("significant", "best"):
-        raise UsageError(f"accept={accept!r} is neither 'significant' nor 'best'")
-    if max_demos < 0:
-        raise UsageError(f"max_demos={max_demos} must be 0 or more")
-    train, val = _split(train, val, seed)
+    _check_options(accept, max_demos, seed)
+    train, val, numbers = _split(train, val, seed)
     wanted = arguments(program)
     wanted.check(train)
     wanted.check(val)
-    problem = Problem(
+    return Problem(
         program=program,
         train=train,
         val=val,
         metric=metric,
         budget=budget or Budget(),
         teacher=_teacher(program, teacher),
-        teacher_lm=lms.resolve(teacher) if isinstance(teacher, str) or protocols.is_lm(teacher) else None,
         proposer=lms.resolve(proposer) if proposer is not None else None,
         seed=seed,
         accept=accept,
@@ -133,8 +198,8 @@ async def aoptimize(
         concurrency=concurrency,
         name=name,
         progress=progress,
+        numbers=numbers,
     )
-    return await (optimizer or JointSearch()).run(problem)
 
 
 def _check_program(program: Module) -> None:
@@ -147,22 +212,31 @@ def _check_program(program: Module) -> None:
         )
 
 
-def _split(train: Sequence[G], val: Sequence[G] | None, seed: int) -> tuple[list[G], list[G]]:
-    """Drop repeated rows, and give val its own rows in one fixed random order."""
-    rows = {row_hash(row): row for row in train}
-    if not rows:
-        raise UsageError("train is empty: give it some rows with labels")
-    order = random.Random(f"declm:{seed}:split")  # noqa: S311  # a reproducible draw
+def _check_options(accept: str, max_demos: int, seed: int) -> None:
+    if accept not in ("significant", "best"):
+        raise UsageError(f"accept={accept!r} is neither 'significant' nor 'best'")
+    if max_demos < 0:
+        raise UsageError(f"max_demos={max_demos} must be 0 or more")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+        raise UsageError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1")
+
+
+def _split(train: Sequence[G], val: Sequence[G] | None, seed: int) -> tuple[list[G], list[G], dict[str, int]]:
+    """Drop repeated rows, and give val its own rows in one fixed random order.
+
+    The third part maps the content hash of each row to its index in the list that the user gave.
+    """
+    numbers: dict[str, int] = {}
+    rows = _distinct("train", train, numbers)
+    order = random.Random(f"declm:{seed}:split")
     if val is None:
+        if len(rows) < 2:
+            raise UsageError("one row can't be both train and val: give more rows, or val=")
         keys = list(rows)
         order.shuffle(keys)
         cut = max(1, round(len(keys) * VAL_SHARE))
-        if len(keys) < 2:
-            raise UsageError("one row can't be both train and val: give more rows, or val=")
-        return [rows[key] for key in keys[cut:]], [rows[key] for key in keys[:cut]]
-    scored = {row_hash(row): row for row in val}
-    if not scored:
-        raise UsageError("val is empty: give it some rows with labels, or leave it out to split train")
+        return [rows[key] for key in keys[cut:]], [rows[key] for key in keys[:cut]], numbers
+    scored = _distinct("val", val, numbers)
     shared = rows.keys() & scored.keys()
     if shared:
         raise UsageError(
@@ -171,13 +245,37 @@ def _split(train: Sequence[G], val: Sequence[G] | None, seed: int) -> tuple[list
         )
     keys = list(scored)
     order.shuffle(keys)
-    return list(rows.values()), [scored[key] for key in keys]
+    return list(rows.values()), [scored[key] for key in keys], numbers
+
+
+def _distinct(name: str, rows: Sequence[G], numbers: dict[str, int]) -> dict[str, G]:
+    """The rows by content hash, each once; their indices go into `numbers`."""
+    found: dict[str, G] = {}
+    for index, row in enumerate(rows):
+        if not isinstance(row, BaseModel):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+            raise UsageError(
+                f"{name}[{index}] is a {type(row).__name__}; rows are instances of a signature: "
+                "read them with dm.data.read(YourSignature, rows)"
+            )
+        key = row_hash(row)
+        if key not in found:
+            found[key], numbers[key] = row, index
+    if not found:
+        rest = ", or leave it out to split train" if name == "val" else ""
+        raise UsageError(f"{name} is empty: give it some rows with labels{rest}")
+    return found
 
 
 def _teacher(program: Module, teacher: Module | protocols.LM | str | None) -> Module:
-    if not isinstance(teacher, Module):
+    """The program that makes demonstrations: the given one, or this one with another LM."""
+    if teacher is None:
         return program
-    mine, theirs = predictors(program), predictors(teacher)
+    mine = predictors(program)
+    if not isinstance(teacher, Module):
+        lm = lms.resolve(teacher)
+        parts: dict[Stateful, Stateful] = {p: p.with_lm(lm) for p in mine.values() if isinstance(p, Predict)}
+        return exchange(program, parts)
+    theirs = predictors(teacher)
     for path, predictor in mine.items():
         if path not in theirs or theirs[path].spec.fingerprint != predictor.spec.fingerprint:
             raise UsageError(
@@ -185,4 +283,3 @@ def _teacher(program: Module, teacher: Module | protocols.LM | str | None) -> Mo
                 f"its predictors are {', '.join(theirs)}"
             )
     return teacher
-

@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from declm.demo import Demo
@@ -16,6 +16,9 @@ from declm.text import canonical
 _WORD = re.compile(r"\w+", re.UNICODE)
 
 Vector = Mapping[str, float]
+
+MOST = 32
+"""Demos that a predictor shows at most."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Pool:
 
     demos: tuple[Demo, ...]
     closed: tuple[str, ...] = ()
+    _rankings: dict[int, tuple[tuple[Demo, ...], ...]] = field(
+        default_factory=dict[int, tuple[tuple[Demo, ...], ...]], init=False, repr=False, compare=False
+    )
 
     def subset(self, count: int, index: int) -> tuple[Demo, ...]:
         """Choose `count` demos; the same arguments give the same demos in the same order.
@@ -39,8 +45,8 @@ class Pool:
         """
         if count <= 0:
             return ()
-        queues = [self._ranked(group, index) for group in self._groups]
-        rng = random.Random(f"declm:{index}:{count}")  # noqa: S311  # a reproducible draw, no secret
+        queues = [list(queue) for queue in self._ranked(index)]
+        rng = random.Random(f"declm:{index}:{count}")  # a reproducible draw, no secret
         rng.shuffle(queues)
         chosen = list[Demo]()
         for turn in range(max(map(len, queues), default=0)):
@@ -61,14 +67,21 @@ class Pool:
     def _vectors(self) -> dict[int, Vector]:
         return dict(zip(map(id, self.demos), vectors([_text(d) for d in self.demos]), strict=True))
 
-    def _ranked(self, group: Sequence[Demo], index: int) -> list[Demo]:
+    def _ranked(self, index: int) -> tuple[tuple[Demo, ...], ...]:
+        """The groups, each in the order in which this index takes its demos."""
+        known = self._rankings.get(index)
+        if known is None:
+            known = self._rankings[index] = tuple(tuple(self._order(group, index)) for group in self._groups)
+        return known
+
+    def _order(self, group: Sequence[Demo], index: int) -> list[Demo]:
         if index == 0:
             centre = _mean([self._vectors[id(d)] for d in group])
             return sorted(group, key=lambda d: -_cosine(self._vectors[id(d)], centre))
         if index == 1:
             return self._spread(group)
         drawn = list(group)
-        random.Random(f"declm:{index}:{len(group)}").shuffle(drawn)  # noqa: S311
+        random.Random(f"declm:{index}:{len(group)}").shuffle(drawn)
         return drawn
 
     def _spread(self, group: Sequence[Demo]) -> list[Demo]:
@@ -77,7 +90,7 @@ class Pool:
         taken = rest[:1]
         near = {id(d): _cosine(self._vectors[id(d)], self._vectors[id(taken[0])]) for d in rest[1:]}
         rest = rest[1:]
-        while rest:
+        while rest and len(taken) < MOST:
             best = min(rest, key=lambda d: near[id(d)])
             rest.remove(best)
             taken.append(best)

@@ -57,7 +57,7 @@ class Brief:
     failed: Sequence[Example]
 
 
-class Proposal(Signature):
+class _Proposal(Signature):
     present: str = Input()
     takes: str = Input()
     returns: str = Input()
@@ -99,12 +99,12 @@ def leaks(text: str, rows: Sequence[BaseModel]) -> bool:
 
 def _writer(lm: protocols.LM) -> Predict[..., Any]:
     instructions = Templates().text("propose/instructions.jinja", {"words": _WORDS})
-    derived = spec(Proposal).with_instructions(instructions)
+    derived = spec(_Proposal).with_instructions(instructions)
     return Predict(derived, lm=lm, template={"user": _text("propose/user.jinja")}, retries=1)
 
 
 async def _ask(writer: Predict[..., Any], brief: Brief, hint: str, seed: int, index: int) -> str:
-    rng = random.Random(f"declm:{seed}:{brief.path}:{index}")  # noqa: S311  # a reproducible draw
+    rng = random.Random(f"declm:{seed}:{brief.path}:{index}")  # a reproducible draw
     solved = rng.sample(list(brief.solved), min(_SHOWN, len(brief.solved)))
     failed = rng.sample(list(brief.failed), min(_SHOWN, len(brief.failed)))
     with settings.sampling(seed * 1000 + index):

@@ -7,6 +7,7 @@ after every row would stop far more of the equally good candidates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from declm.evaluation.statistics import paired_p_value
 
@@ -20,7 +21,7 @@ Scores = Sequence[float | None]
 def blocks(rows: int) -> list[tuple[int, int]]:
     """Half-open spans of rows: the first look after 16 rows, then every 8."""
     edges = [0, *range(min(FIRST, rows), rows, BLOCK), rows]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [(a, b) for a, b in pairwise(edges) if a < b]
 
 
 def loses(candidate: Scores, incumbent: Scores) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from declm.errors import StateError
 from declm.files import write_atomic
 from declm.optimizers.acceptance import Verdict
-from declm.optimizers.base import Trial
+from declm.optimizers.trials import Trial
 from declm.reports.html import search_fragment, search_page
 from declm.usage import Usage
+
+INTERRUPTED = "Ctrl-C"
+"""Stands in `SearchReport.stopped` where the user ended the search."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class SearchReport:
         rows: rows of val.
         accepted: whether the best candidate was returned.
         verdict: the test behind that; None if nothing scored above the baseline.
-        stopped: the budget limit that ended the search early, if one did.
-        troubles: provider failures that cost trials, in words.
+        stopped: what ended the search early, if anything did: a limit of the budget, or `Ctrl-C`.
+        troubles: what the search had to do without, such as trials lost to the provider, in words.
         differences: what the best candidate changes, one line each.
         usage: everything that was spent.
     """
@@ -66,16 +70,23 @@ class SearchReport:
         lines += [self._line(trial) for trial in self.trials if trial.fate != "repeated"]
         lines += ["", self.conclusion, *(f"  {line}" for line in self.differences)]
         if self.stopped:
-            lines.append(f"The budget's limit on {self.stopped} ended the search.")
-        lines += [f"Lost to failures: {trouble}" for trouble in self.troubles]
+            lines.append(f"{self._end} ended the search.")
+        lines += [f"Trouble: {trouble}" for trouble in self.troubles]
         lines.append(f"Spent {_spent(self.usage)}.")
         return "\n".join(lines)
+
+    @property
+    def _end(self) -> str | None:
+        if self.stopped is None or self.stopped == INTERRUPTED:
+            return self.stopped
+        return f"The budget's limit on {self.stopped}"
 
     def _line(self, trial: Trial) -> str:
         mark = "<- best" if trial.number == self.best_number else ""
         chosen = ", ".join(f"{name} {value}" for name, value in describe(trial).items())
         what = "the program as given" if trial.fate == "baseline" else chosen
-        return f"{trial.number:>5}  {trial.score:>6.3f}  {trial.rows:>5}  {trial.fate:9}  {what} {mark}".rstrip()
+        score = "-" if math.isnan(trial.score) else f"{trial.score:.3f}"
+        return f"{trial.number:>5}  {score:>6}  {trial.rows:>5}  {trial.fate:9}  {what} {mark}".rstrip()
 
     def _repr_html_(self) -> str:
         return search_fragment(self._context())
@@ -98,13 +109,14 @@ class SearchReport:
             "spent": _spent(self.usage),
             "differences": list(self.differences),
             "troubles": list(self.troubles),
+            "stopped": self._end,
             "best_number": self.best_number,
             "baseline": self.baseline,
             "trials": [
                 {
                     "number": t.number,
                     "score": t.score,
-                    "rows": t.rows,
+                    "rows": 0 if math.isnan(t.score) else t.rows,  # nothing to draw
                     "fate": t.fate,
                     "what": ", ".join(f"{k} {v}" for k, v in describe(t).items()),
                 }
@@ -114,7 +126,7 @@ class SearchReport:
 
 
 def describe(trial: Trial) -> dict[str, str]:
-    """What a trial's state shows per predictor: demos and whether the instruction is new."""
+    """What a trial's state shows per predictor: demos, a new instruction, calibration."""
     shown = dict[str, str]()
     for path, state in trial.state.predictors.items():
         prefix = "" if path == "self" else f"{path}."
@@ -122,6 +134,8 @@ def describe(trial: Trial) -> dict[str, str]:
         variant = trial.choices.get(f"{path}:instructions", 0)
         if variant:
             shown[f"{prefix}instruction"] = f"#{variant}"
+        if trial.choices.get(f"{path}:calibrate"):
+            shown[f"{prefix}calibrated"] = "on train inputs"
     return shown
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
+from typing import Any
 
-from declm.optimizers.pools import Pool
+from declm.optimizers.pools import MOST, Pool
 from declm.state import PredictorState, ProgramState
 
-COUNTS = (0, 2, 4, 8, 16, 24, 32)
+COUNTS = (0, 2, 4, 8, 16, 24, MOST)
 """Demo counts that are tried; the largest that fits the context window is tried first."""
 
 SUBSETS = 8
@@ -20,18 +23,24 @@ Choices = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Slot:
-    """What may change in one predictor: instruction texts (the first is the present one) and demos."""
+    """What may change in one predictor: instruction texts (the first is the present one) and demos.
+
+    Outputs named in `closed` may be calibrated, on the given `inputs`.
+    """
 
     path: str
     instructions: tuple[str | None, ...]
     pool: Pool
     counts: tuple[int, ...]
+    closed: tuple[str, ...] = ()
+    inputs: tuple[Mapping[str, Any], ...] = ()
 
     def sizes(self) -> dict[str, int]:
         """Number of values of each choice, by name; choices with one value are left out."""
         sizes = {f"{self.path}:instructions": len(self.instructions), f"{self.path}:demos": len(self.counts)}
         if len(self.counts) > 1:
             sizes[f"{self.path}:subset"] = SUBSETS
+        sizes[f"{self.path}:calibrate"] = 2 if self.closed and self.inputs else 1
         return {name: size for name, size in sizes.items() if size > 1}
 
     def state(self, base: PredictorState, choices: Choices) -> PredictorState:
@@ -39,7 +48,9 @@ class Slot:
         count = self.counts[choices.get(f"{self.path}:demos", 0)]
         demos = self.pool.subset(count, choices.get(f"{self.path}:subset", 0)) if count else base.demos
         text = self.instructions[choices.get(f"{self.path}:instructions", 0)]
-        return base.model_copy(update={"demos": demos, "instructions": text})
+        calibrated = choices.get(f"{self.path}:calibrate", 0)
+        biases = dict.fromkeys(self.closed, dict[str, float]()) if calibrated else base.biases
+        return base.model_copy(update={"demos": demos, "instructions": text, "biases": biases})
 
 
 @dataclass(frozen=True)
@@ -65,14 +76,33 @@ class Space:
         return state
 
     def openings(self) -> list[dict[str, int]]:
-        """Points worth a trial before anything is known: typical balanced demos, many and half as many."""
-        points = list[dict[str, int]]()
-        for back in (1, 2):
-            point = {f"{s.path}:demos": max(len(s.counts) - back, 0) for s in self.slots if len(s.counts) > 1}
-            point = {**dict.fromkeys(self.sizes(), 0), **point}
+        """Points worth a trial before anything is known: typical balanced demos, many and half as many.
+
+        Where outputs can be calibrated, both ways are tried: it is the larger gain for small LMs.
+        """
+        sizes, points = self.sizes(), list[dict[str, int]]()
+        for back, calibrated in ((1, 1), (2, 1), (1, 0), (2, 0)):
+            point = dict.fromkeys(sizes, 0)
+            for slot in self.slots:
+                if f"{slot.path}:demos" in sizes:
+                    point[f"{slot.path}:demos"] = max(len(slot.counts) - back, 0)
+                if f"{slot.path}:calibrate" in sizes:
+                    point[f"{slot.path}:calibrate"] = calibrated
             if point not in points and any(point.values()):
                 points.append(point)
         return points
+
+    def inputs(self) -> dict[str, tuple[Mapping[str, Any], ...]]:
+        """Inputs to calibrate on, by predictor path."""
+        return {slot.path: slot.inputs for slot in self.slots}
+
+    def others(self, seed: int) -> list[dict[str, int]]:
+        """Every point but the present program and the openings, in a random order: for tiny spaces."""
+        sizes, known = self.sizes(), self.openings()
+        points = [dict(zip(sizes, values, strict=True)) for values in product(*map(range, sizes.values()))]
+        rest = [point for point in points if any(point.values()) and point not in known]
+        random.Random(f"declm:{seed}:points").shuffle(rest)
+        return rest
 
 
 def demo_counts(pool: Pool, limit: int) -> tuple[int, ...]:

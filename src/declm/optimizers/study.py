@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from declm.optimizers.base import Trial
+from declm.optimizers.trials import Trial
 
 if TYPE_CHECKING:
     import optuna

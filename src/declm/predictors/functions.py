@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from pydantic.fields import FieldInfo
 
 from declm.errors import InputError, UsageError
-from declm.fields import Input, Output
+from declm.fields import Output, annotated
 from declm.predictors.predict import Predict
 from declm.signature import Signature
 
@@ -49,7 +49,7 @@ class PredictedFunction(Predict[P, R], Generic[P, R]):
         named = dict(zip(self._names, args, strict=False))
         twice = named.keys() & kwargs.keys()
         if twice:
-            raise InputError(f"{self.__name__} got {sorted(twice)[0]!r} twice")
+            raise InputError(f"{self.__name__} got {min(twice)!r} twice")
         return super()._row((), {**named, **kwargs})
 
     def _result(self, row: BaseModel) -> Any:
@@ -79,8 +79,8 @@ def predict(function: Callable[P, R]) -> PredictedFunction[P, R]:
 
 def _signature(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(function):
-        raise UsageError(f"write `def {function.__name__}` without `async`; `await {function.__name__}.acall(...)` is async")
-    hints = get_type_hints(function, include_extras=True)
+        raise UsageError(f"{function.__name__}: leave out `async`; `await {function.__name__}.acall(...)` is async")
+    hints = _hints(function)
     result = hints.pop("return", None)
     if result is None or result is type(None):
         raise UsageError(f"{function.__name__} needs a return type: it is what the LM predicts")
@@ -91,14 +91,24 @@ def _signature(function: Callable[..., Any]) -> Callable[..., Any]:
             raise UsageError(f"{function.__name__}: the parameter {name!r} needs a type")
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise UsageError(f"{function.__name__}: {parameter} can't be an input; name each input")
-        default = PydanticUndefined if parameter.default is parameter.empty else parameter.default
         annotations[name] = hints[name]
-        namespace[name] = Input(default=default)
+        if parameter.default is not parameter.empty:
+            namespace[name] = parameter.default
     if _RESULT in annotations:
         raise UsageError(f"{function.__name__}: a parameter can't be called {_RESULT!r}, which names the output")
-    annotations[_RESULT] = result
-    namespace[_RESULT] = Output()
+    # `Annotated[int, dm.Output("a grade", ge=1)]` declares the output in full; Pydantic would let a second one win.
+    declared = any(isinstance(note, FieldInfo) for note in getattr(result, "__metadata__", ()))
+    annotations[_RESULT] = result if declared else annotated(result, Output())
     title = "".join(part.capitalize() for part in function.__name__.split("_"))
     metaclass = cast("Callable[..., Any]", type(Signature))
     made: Callable[..., Any] = metaclass(title, (Signature,), {**namespace, "__annotations__": annotations})
     return made
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise UsageError(
+            f"{function.__name__}: {error}; its types must be defined at the top level of the module, before it"
+        ) from error

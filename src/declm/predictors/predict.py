@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, cast, overload
 
@@ -14,14 +16,15 @@ from declm import protocols, settings, trace
 from declm.demo import Demo
 from declm.errors import InputError, UsageError
 from declm.formats import choose
-from declm.formats.base import Prompt
+from declm.formats.base import PARTS, Prompt
 from declm.messages import Capabilities, Messages
 from declm.module import Module
-from declm.predictors.flow import Answer, adrive, drive, flow
+from declm.predictors.flow import Answer, Seen, adrive, drive, flow
 from declm.shorthand import define
 from declm.specs import Spec, spec
 from declm.state import PredictorState, Stateful
 from declm.templates import Templates
+from declm.text import clip, closest
 
 # The defaults are what shorthand, which no checker reads, leaves unsolved.
 P = ParamSpec("P", default=...)
@@ -82,8 +85,8 @@ class Predict(Stateful, Module, Generic[P, S]):
         template: str | Mapping[str, str] | Path | None = None,
         retries: int = 2,
     ) -> None:
-        if retries < 0:
-            raise UsageError(f"retries={retries} must be 0 or more")
+        if not isinstance(retries, int) or retries < 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # notebooks are not type-checked
+            raise UsageError(f"retries={retries!r} must be a whole number from 0")
         cls = define(signature) if isinstance(signature, str) else signature
         self._spec: Spec[Any] = spec(cls)
         if not self._spec.outputs:
@@ -96,6 +99,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         self._prompts: dict[tuple[Any, ...], Prompt] = {}
         first = choose(format, Capabilities())  # a misspelled format fails here, not at the first call
         if template is not None:
+            _check_template(template)
             own = Prompt(self._spec, templates=self._templates(self._state, ()), reasoning=self.reasoning_key)
             own.check(first.name)
 
@@ -125,29 +129,53 @@ class Predict(Stateful, Module, Generic[P, S]):
             )
         return lms.resolve(chosen)
 
-    def render(self, *args: P.args, **kwargs: P.kwargs) -> Messages:
-        """The exact messages that a call with these inputs would send; nothing is sent."""
+    @property
+    def format_name(self) -> str:
+        """The format that a call would use now."""
+        return self._chosen_format(self.lm).name
+
+    def render(self, /, *args: P.args, **kwargs: P.kwargs) -> Messages:
+        """The exact messages that a call with these inputs would send; nothing is sent.
+
+        Raises:
+            InputError: an input is missing, unknown or mistyped.
+            TemplateError: a template fails.
+        """
         prompt, format = self._prompt(self.lm)
         inputs, _ = self._spec.dump(self._row(args, kwargs))
         return Messages(format.render(prompt, inputs).messages)
 
     def with_demos(self, rows: Sequence[BaseModel | Demo]) -> Self:
-        """A copy that shows these worked examples (rows with at least one output set)."""
+        """A copy that shows these worked examples: rows with all inputs and at least one output set.
+
+        Raises:
+            UsageError: a row lacks them.
+        """
         demos = tuple(row if isinstance(row, Demo) else self._demo(row) for row in rows)
-        return self.with_predictor_state(self._state.model_copy(update={"demos": demos}))
+        return self.with_predictor_state(self.predictor_state.model_copy(update={"demos": demos}))
 
     def with_instructions(self, text: str) -> Self:
         """A copy with other instructions."""
-        return self.with_predictor_state(self._state.model_copy(update={"instructions": text}))
+        return self.with_predictor_state(self.predictor_state.model_copy(update={"instructions": text}))
+
+    def with_lm(self, lm: protocols.LM | str) -> Self:
+        """A copy with an LM of its own."""
+        made = copy.copy(self)
+        made._lm = lms.resolve(lm)
+        return made
 
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(self._spec.inputs), ", ".join(self._spec.outputs)
         return f"{type(self).__name__}({self._spec.name}: {inputs} -> {outputs})"
 
     def _demo(self, row: BaseModel) -> Demo:
+        if not isinstance(row, BaseModel):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+            raise UsageError(f"a demo is a row such as {self._spec.name}(...), not {clip(repr(row), 100)}")
         inputs, outputs = self._spec.dump(row)
-        if not outputs:
-            raise UsageError(f"a demo needs an output, and this row has none: {row!r}")
+        missing = [key for key, field in self._spec.inputs.items() if field.required and key not in inputs]
+        if missing or not outputs:
+            lacking = ", ".join(f"`{key}`" for key in missing) or "any output"
+            raise UsageError(f"a demo of {self._spec.name} lacks {lacking}: {clip(repr(row), 200)}")
         return Demo(inputs=inputs, outputs=outputs, row=self._spec.hash(row))
 
     def _row(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -155,12 +183,18 @@ class Predict(Stateful, Module, Generic[P, S]):
             raise InputError(f"{self._spec.name} takes its inputs by keyword: {', '.join(self._spec.inputs)}")
         return self._spec.request(kwargs)
 
+    def _is_native(self) -> bool:
+        return True
+
+    def _check(self, inputs: Mapping[str, Any]) -> None:
+        self._row((), inputs)
+
     def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with trace.step(self, is_predictor=True) as call:
             row, lm = self._row(args, kwargs), self.lm
             self._note_inputs(call, row)
             prompt, format = self._prompt(lm)
-            answer = drive(flow(prompt, format, row, self._retries), lm, call)
+            answer = drive(flow(prompt, format, row, self._retries), lm, self._seen(call))
             return self._note_answer(call, answer)
 
     async def _ainvoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -168,13 +202,13 @@ class Predict(Stateful, Module, Generic[P, S]):
             row, lm = self._row(args, kwargs), self.lm
             self._note_inputs(call, row)
             prompt, format = self._prompt(lm)
-            answer = await adrive(flow(prompt, format, row, self._retries), lm, call)
+            answer = await adrive(flow(prompt, format, row, self._retries), lm, self._seen(call))
             return self._note_answer(call, answer)
 
     def _prompt(self, lm: protocols.LM) -> tuple[Prompt, protocols.Format]:
         """The signature at the present state, with its rendered prefix, made once per state."""
         now, state = settings.current(), self.predictor_state
-        format = choose(state.format or self._format or now.format, lm.capabilities)
+        format = self._chosen_format(lm)
         key = (state.hash, format.name, now.templates, lm.capabilities)
         prompt = self._prompts.get(key)
         if prompt is None:
@@ -190,12 +224,20 @@ class Predict(Stateful, Module, Generic[P, S]):
             self._prompts[key] = prompt
         return prompt, format
 
+    def _chosen_format(self, lm: protocols.LM) -> protocols.Format:
+        wanted = self.predictor_state.format or self._format or settings.current().format
+        return choose(wanted, lm.capabilities)
+
     def _templates(self, state: PredictorState, folders: tuple[Path, ...]) -> Templates:
         own = self._template
         texts = {"user": own} if isinstance(own, str) else dict(own) if isinstance(own, Mapping) else {}
         if isinstance(own, Path):
             folders = (own, *folders)
         return Templates(folders=folders, overrides={**texts, **state.templates}, owner=self._spec.name)
+
+    def _seen(self, call: trace.Call | None) -> Seen | None:
+        """What keeps a call's exchanges in its trace, if there is one."""
+        return None if call is None else partial(call.exchanged, masked=bool(self._spec.sensitive))
 
     def _note_inputs(self, call: trace.Call | None, row: BaseModel) -> None:
         if call is not None:
@@ -204,7 +246,8 @@ class Predict(Stateful, Module, Generic[P, S]):
     def _note_answer(self, call: trace.Call | None, answer: Answer) -> Any:
         if call is not None:
             call.outputs = self._masked(self._spec.dump(answer.row)[1])
-            call.reasoning = answer.reasoning
+            call.probabilities = answer.probabilities
+            call.reasoning = trace.MASK if answer.reasoning and self._spec.sensitive else answer.reasoning
         return self._result(answer.row)
 
     def _result(self, row: BaseModel) -> Any:
@@ -212,4 +255,17 @@ class Predict(Stateful, Module, Generic[P, S]):
 
     def _masked(self, values: dict[str, Any]) -> dict[str, Any]:
         hidden = self._spec.sensitive
-        return {k: "***" if k in hidden else v for k, v in values.items()} if hidden else values
+        return {k: trace.MASK if k in hidden else v for k, v in values.items()} if hidden else values
+
+
+def _check_template(template: str | Mapping[str, str] | Path) -> None:
+    """Refuse what would be overlooked: parts that no format has, folders that are not there."""
+    if isinstance(template, Path):
+        if not template.is_dir():
+            raise UsageError(f"template={str(template)!r} is no folder; for a template's text, pass the text itself")
+    elif not isinstance(template, str):
+        for part in template:
+            if part not in PARTS:
+                near = closest(part, list(PARTS))
+                hint = f"did you mean {near!r}? " if near else ""
+                raise UsageError(f"a prompt has no part {part!r}; {hint}its parts are {', '.join(PARTS)}")

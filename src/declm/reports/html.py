@@ -39,7 +39,7 @@ def search_page(view: Mapping[str, Any]) -> str:
     """A self-contained page on a search.
 
     `view` holds `program`, `conclusion`, `baseline`, `best_number`, `trials` (number, score, rows, fate,
-    what), `differences`, `troubles` and `spent`.
+    what), `differences`, `troubles`, `stopped` (what ended it early, or None) and `spent`.
     """
     return _environment().get_template("report/search.html.jinja").render({**view, "whole": True})
 

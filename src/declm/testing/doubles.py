@@ -24,7 +24,11 @@ class FunctionLM:
     """
 
     def __init__(
-        self, function: Callable[[Request], str | Response], *, name: str = "function", capabilities: Capabilities | None = None
+        self,
+        function: Callable[[Request], str | Response],
+        *,
+        name: str = "function",
+        capabilities: Capabilities | None = None,
     ) -> None:
         self._function = function
         self._capabilities = capabilities or Capabilities()
@@ -81,7 +85,11 @@ class ScriptedLM(FunctionLM):
     """
 
     def __init__(
-        self, replies: Sequence[str | Response | Exception], *, name: str = "scripted", capabilities: Capabilities | None = None
+        self,
+        replies: Sequence[str | Response | Exception],
+        *,
+        name: str = "scripted",
+        capabilities: Capabilities | None = None,
     ) -> None:
         super().__init__(self._next, name=name, capabilities=capabilities)
         self._replies = list(replies)
