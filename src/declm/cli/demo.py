@@ -20,7 +20,7 @@ from declm.signature import Signature
 from declm.usage import Budget
 
 ROWS = Path(__file__).parent / "tool_library"
-CALLS = 600
+CALLS = 700
 """Calls that the search may make; about three minutes on two cores."""
 
 TRIALS = 6
@@ -136,7 +136,7 @@ def _finish(
     versus = tuned.compare(plain)
     say(
         f"\n    plain {plain.score:.0%} -> optimized {tuned.score:.0%}: {versus.difference:+.0%} on the same rows, "
-        f"paired test p = {versus.p_value:.4f}"
+        f"paired test p = {versus.p:.4f}"
     )
     best.program.save(out)
     say(f"\n7. Saved to {out}: plain JSON, no code in it. Loaded again, it answers as before:\n")
@@ -151,7 +151,7 @@ def _finish(
         plain_interval=plain.interval,
         optimized=tuned.score,
         optimized_interval=tuned.interval,
-        p_value=versus.p_value,
+        p_value=versus.p,
         accepted=best.report.accepted,
         demos=len(state.demos),
         calls=best.usage.calls + best.usage.cached,

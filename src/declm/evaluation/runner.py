@@ -12,7 +12,7 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -44,6 +44,7 @@ CONCURRENCY = 16
 """Rows in flight where no LM says how many calls serve it best."""
 
 _States = Mapping[Stateful, PredictorState]
+_AS_IT_IS = nullcontext[None](None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class Runner(Generic[G, R]):
         restored = ran is not None
         if ran is None or (ran.answered and ran.score is None):
             async with self._gate:
-                with bind(states), settings.sampling(place.key.sample), _metered() as meter:
+                with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), _metered() as meter:
                     ran = await self._finished(place, ran, meter)
             if self._keeper:
                 self._keeper.keep(place.key, place.row, ran)
@@ -207,12 +208,12 @@ class Runner(Generic[G, R]):
         ran = kept or await self._run(place, meter)
         seen = Usage() if kept else ran.call.usage
         if ran.answered:
-            with trace.record({}) as judged:
-                await self._score(place, ran)
-            seen = seen + judged.usage if judged.children else seen
-        # The meter saw every attempt, failed ones too; the trace saw what the cache gave.
-        paid = meter.spent if meter.spent.calls >= seen.calls else seen
-        used = replace(paid, cached=seen.cached)
+            await self._score(place, ran)
+        # The meter saw every attempt, failed ones and the metric's too; the trace saw what a cache gave,
+        # and the calls of an LM that charges no budget.
+        used = meter.spent if meter.spent.calls >= seen.calls else seen
+        if seen.cached:
+            used = replace(used, cached=seen.cached)
         ran.usage = ran.usage + used if kept else used
         return ran
 
@@ -284,6 +285,10 @@ def _metered() -> Generator[Meter, None, None]:
         except asyncio.CancelledError:
             meter.budget = Budget(calls=0)  # code that runs on in a thread can't pay for anything more
             raise
+
+
+def _sampling(index: int) -> AbstractContextManager[None]:
+    return _AS_IT_IS if settings.current().sample == index else settings.sampling(index)
 
 
 def _is_stray() -> bool:

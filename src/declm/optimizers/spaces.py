@@ -78,10 +78,10 @@ class Space:
     def openings(self) -> list[dict[str, int]]:
         """Points worth a trial before anything is known: typical balanced demos, many and half as many.
 
-        Where outputs can be calibrated, both ways are tried: it is the larger gain for small LMs.
+        Where outputs can be calibrated, that comes first: for small LMs it is the larger gain.
         """
         sizes, points = self.sizes(), list[dict[str, int]]()
-        for back, calibrated in ((1, 1), (2, 1), (1, 0), (2, 0)):
+        for back, calibrated in ((1, 1), (2, 1), (1, 0)):
             point = dict.fromkeys(sizes, 0)
             for slot in self.slots:
                 if f"{slot.path}:demos" in sizes:
