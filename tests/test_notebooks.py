@@ -25,23 +25,23 @@ CALLS = 120
 def labels() -> dict[str, str]:
     """The notebook's own rows."""
     lists = [node for node in ast.walk(ast.parse(CODE["rows"])) if isinstance(node, ast.List)]
-    return {row["text"]: row["kind"] for row in ast.literal_eval(lists[0])}
+    return {row["text"]: row["feeling"] for row in ast.literal_eval(lists[0])}
 
 
-KINDS = labels()
+FEELINGS = labels()
 
 
 def baker(request: Request) -> str:
-    """A model that sorts notes well once it is shown demos, and calls every note an order before."""
+    """A model that reads notes well once it is shown demos, and finds everybody pleased before."""
     assert request.schema is not None
     last, has_demos = request.messages[-1].content, len(request.messages) > 2
-    kind = next((kind for text, kind in KINDS.items() if text in last), "order")
+    feeling = next((feeling for text, feeling in FEELINGS.items() if text in last), "pleased")
     answers: dict[str, Any] = {
-        "kind": kind if has_demos else "order",
-        "reasoning": "The customer wants something.",
+        "feeling": feeling if has_demos else "pleased",
+        "reasoning": "The customer thanks us.",
         "result": True,
-        "gist": "wants bread",
-        "instructions": "Tell wishes from thanks and from anger.",
+        "reply": "Thank you!",
+        "instructions": "Tell thanks from anger.",
     }
     return json.dumps({key: answers[key] for key in request.schema["properties"]})
 
@@ -75,23 +75,23 @@ def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
 
 def check(namespace: dict[str, Any], shown: dict[str, str], lm: FunctionLM) -> None:
     """Every chapter of the story came out as its words say."""
-    assert shown["call"] == "'order'"
-    assert namespace["run"].value.kind == "order"
-    assert [call.path for call in namespace["run"].trace.children] == ["shorten", "sort"]
-    assert namespace["thought"].reasoning == "The customer wants something."
+    assert shown["call"] == "'pleased'"
+    assert namespace["run"].value.reply == "Thank you!"
+    assert [call.path for call in namespace["run"].trace.children] == ["mood", "answer"]
+    assert namespace["thought"].reasoning == "The customer thanks us."
     assert shown["function"] == "True"
-    assert shown["rows"] == "(12, 9, 9)"
-    assert namespace["before"].score == pytest.approx(1 / 3)
+    assert shown["rows"] == "(10, 10, 10)"
+    assert namespace["before"].score == 0.5
     assert shown["evaluate"].startswith("<")
-    assert "0.333" in shown["evaluate"]
+    assert "0.500" in shown["evaluate"]
     best = namespace["best"]
-    assert (best.score, best.baseline) == (1.0, pytest.approx(1 / 3))
+    assert (best.score, best.baseline) == (1.0, 0.5)
     assert best.usage.calls <= CALLS
     assert shown["report"].startswith("<")
     assert "Accepted" in shown["report"]
     assert namespace["after"].score == 1.0
     assert namespace["again"].state == best.program.state
-    assert "Tell wishes" in "".join(request.messages[0].content for request in lm.requests)
+    assert "Tell thanks" in "".join(request.messages[0].content for request in lm.requests)
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_the_introduction_runs(
     check(namespace, shown, lm)
     told = capsys.readouterr().out
     assert "has no input 'txt'; did you mean 'text'?" in told
-    assert "[system]\nSort a note that a customer left at the bakery." in told
-    assert "+0.667" in told
+    assert "[system]\nTell what a customer feels" in told
+    assert "+0.500" in told
     assert [path.name for path in tmp_path.iterdir()] == ["bakery.json"]
 
 
@@ -142,8 +142,8 @@ def test_the_introduction_is_stored_without_outputs() -> None:
 def test_the_introduction_has_few_rows_and_none_of_the_demo() -> None:
     folder = Path(dm.__file__).parent / "cli" / "tool_library"
     demo = {json.loads(line)["message"] for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()}
-    assert 20 <= len(KINDS) <= 30
-    assert not demo & KINDS.keys()
+    assert 20 <= len(FEELINGS) <= 30
+    assert not demo & FEELINGS.keys()
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ def test_the_introduction_runs_in_a_kernel_on_a_real_model(tmp_path: Path) -> No
     nbformat.validate(notebook)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
-    assert outputs["call"][0].data["text/plain"] in ("'order'", "'complaint'", "'praise'")
+    assert outputs["call"][0].data["text/plain"] in ("'pleased'", "'annoyed'")
     for name in ("evaluate", "report", "after"):
         assert any("text/html" in output.get("data", {}) for output in outputs[name]), name
     assert (tmp_path / "bakery.json").is_file()

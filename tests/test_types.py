@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, TypeAdapter
 
-from declm.types import sketch
+from declm.types import closed_values, sketch
 
 
 class Colour(enum.Enum):
@@ -128,6 +128,14 @@ def test_a_union_of_equal_sketches_is_written_once() -> None:
 
 def test_several_types_in_one_schema_are_a_union() -> None:
     assert sketch({"type": ["string", "null"]}).text == "string | null"
+
+
+def test_closed_values_knows_enums_and_booleans_and_nothing_else() -> None:
+    assert closed_values({"enum": ["a", "b"]}) == {"a": "a", "b": "b"}
+    assert closed_values({"type": "boolean"}) == {"true": True, "false": False}
+    assert closed_values({"$ref": "#/$defs/E", "$defs": {"E": {"enum": [1, 2]}}}) == {"1": 1, "2": 2}
+    assert closed_values({"type": "string"}) is None
+    assert closed_values({"enum": ["only"]}) is None
 
 
 SCHEMAS = st.recursive(

@@ -42,7 +42,7 @@ class Call:
     def exchanged(self, request: Request, response: Response, *, masked: bool = False) -> None:
         """Keep one request and the response to it; `masked` leaves the words out."""
         if masked:
-            request, response = replace(request, messages=()), replace(response, text=MASK, reasoning=None)
+            request, response = replace(request, messages=()), replace(response, text=MASK, reasoning=None, tokens=())
         self.exchanges.append((request, response))
 
     @property

@@ -1,4 +1,4 @@
-"""JSON schemas as compact one-line type expressions, such as `{name: string, tags?: string[]}`.
+"""What JSON schemas say: types as one-line expressions, such as `{name: string, tags?: string[]}`, and closed sets.
 
 A prompt that carries a dumped JSON schema costs several times the tokens and small models answer
 with the schema itself. The notation is TypeScript's, with constraints after the type.
@@ -38,6 +38,20 @@ def sketch(schema: Schema) -> Sketch:
     writer = _Writer(schema.get("$defs", {}))
     text = writer.write(schema)
     return Sketch(text, writer.definitions)
+
+
+def closed_values(schema: Schema) -> dict[str, Any] | None:
+    """The values of a closed set by name (a text's name is itself); None if the set is not closed."""
+    node = schema
+    while "$ref" in node:
+        node = schema.get("$defs", {}).get(str(node["$ref"]).rsplit("/", 1)[-1], {})
+    values = node.get("enum")
+    if values is None and node.get("type") == "boolean":
+        values = [True, False]
+    known = cast("list[Any]", values) if isinstance(values, list) else []
+    if len(known) < 2:
+        return None
+    return {value if isinstance(value, str) else json.dumps(value): value for value in known}
 
 
 class _Writer:

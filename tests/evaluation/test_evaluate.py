@@ -172,6 +172,10 @@ def test_rows_without_an_input_are_refused_before_any_call() -> None:
         dm.evaluate(dm.Predict(QA, lm=lm), [*rows(2), Other(text="t")], lambda gold, got: 1.0)
     with pytest.raises(dm.UsageError, match=r"row 0 is a dict.*dm\.data\.read"):
         dm.evaluate(dm.Predict(QA, lm=lm), [{"question": "q"}], lambda gold, got: 1.0)  # type: ignore[type-var]  # the mistake
+    with pytest.raises(dm.UsageError, match="rows come as a list, not as a generator"):
+        dm.evaluate(dm.Predict(QA, lm=lm), (row for row in rows(2)), correct)  # type: ignore[call-overload]  # the mistake
+    with pytest.raises(dm.UsageError, match="a module \\(an instance\\)"):
+        dm.evaluate(Twice, rows(2), correct)  # type: ignore[call-overload]  # the mistake
     with pytest.raises(dm.UsageError, match="no rows"):
         dm.evaluate(dm.Predict(QA, lm=lm), [], correct)
     assert lm.requests == []

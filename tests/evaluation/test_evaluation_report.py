@@ -153,6 +153,8 @@ def test_to_pandas_has_a_line_per_row() -> None:
     assert list(frame["question"]) == ["number 0", "number 1"]
     assert frame["got.answer"][0] == "0"
     assert list(frame["outcome"]) == ["scored", "unscored"]
+    clash = Report((RowResult(0, "h", {"score": "gold's own"}, "text", 1.0),)).to_pandas()
+    assert (clash["gold.score"][0], clash["score"][0]) == ("gold's own", 1.0)
     bare = Report((RowResult(0, "h", {"q": 1}, "text", 1.0),)).to_pandas()
     assert (bare["q"][0], bare["got"][0]) == (1, "text")
 

@@ -123,7 +123,7 @@ def test_errors_up_to_the_limit_do_not_stop() -> None:
 
 def test_an_endpoint_that_is_dead_from_the_start_is_given_up_soon() -> None:
     lm = failing(lambda number: dm.TransportError("connection refused"))
-    with pytest.raises(dm.TooManyErrors, match="10 x TransportError: connection refused"):
+    with pytest.raises(dm.TooManyErrors, match=r"1\d x TransportError: connection refused"):
         dm.evaluate(ask(lm), rows(500), correct, concurrency=4)
     assert len(lm.requests) <= 14
 

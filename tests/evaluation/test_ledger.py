@@ -15,7 +15,7 @@ from evaluation_cases import QA, correct, right, rows
 from pydantic import BaseModel
 
 import declm as dm
-from declm.evaluation import Key, Ledger
+from declm.evaluation import Entry, Key, Ledger, Runner
 from declm.testing import FunctionLM
 
 KEY = Key(program="p", state="s", row="r", lm="m")
@@ -28,7 +28,7 @@ def test_what_is_recorded_is_found_again(tmp_path: Path) -> None:
     with Ledger(tmp_path / "a.sqlite") as ledger:
         assert ledger.outcome(KEY) is None
         assert ledger.score(KEY, "metric") is None
-        ledger.record(KEY, {"output": "ä\ud800"}, "metric", dm.Score(0.5, "half"))
+        ledger.record(Entry(KEY, {"output": "ä\ud800"}, "metric", dm.Score(0.5, "half")))
         ledger.keep_note("proposals", ["x"])
     with Ledger(tmp_path / "a.sqlite") as again:
         assert again.outcome(KEY) == {"output": "ä\ud800"}
@@ -42,7 +42,7 @@ def test_what_is_recorded_is_found_again(tmp_path: Path) -> None:
 def test_every_part_of_the_key_counts(tmp_path: Path, part: str) -> None:
     values = {"program": "p", "state": "s", "row": "r", "lm": "m", "sample": 0}
     with Ledger(tmp_path / "a.sqlite") as ledger:
-        ledger.record(Key(**values), {"output": 1}, "metric", dm.Score(1.0))  # type: ignore[arg-type]  # one dict for all
+        ledger.record(Entry(Key(**values), {"output": 1}, "metric", dm.Score(1.0)))  # type: ignore[arg-type]  # one dict for all
         other = Key(**{**values, part: 7 if part == "sample" else "x"})  # type: ignore[arg-type]  # as above
         assert ledger.outcome(other) is None
         assert ledger.score(other, "metric") is None
@@ -50,12 +50,12 @@ def test_every_part_of_the_key_counts(tmp_path: Path, part: str) -> None:
 
 def test_files_are_private(tmp_path: Path) -> None:
     ledger = Ledger.named("mine")
-    ledger.record(KEY, {"output": 1})
+    ledger.record(Entry(KEY, {"output": 1}))
     assert ledger.path.parent.stat().st_mode & 0o777 == 0o700
     for file in ledger.path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
     ledger.close()
-    ledger.record(KEY, {"output": 2})  # opens again
+    ledger.record(Entry(KEY, {"output": 2}))  # opens again
     assert ledger.outcome(KEY) == {"output": 2}
 
 
@@ -94,7 +94,7 @@ def test_many_threads_may_write_at_once(tmp_path: Path) -> None:
 
     def work(number: int) -> None:
         for i in range(20):
-            ledger.record(Key("p", "s", f"{number}.{i}", "m"), {"output": i}, "metric", dm.Score(1.0))
+            ledger.record(Entry(Key("p", "s", f"{number}.{i}", "m"), {"output": i}, "metric", dm.Score(1.0)))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -107,7 +107,7 @@ def test_many_threads_may_write_at_once(tmp_path: Path) -> None:
 def _write_in_child(path: str, number: int) -> None:
     with Ledger(path) as ledger:
         for i in range(10):
-            ledger.record(Key("p", "s", f"{number}.{i}", "m"), {"output": i})
+            ledger.record(Entry(Key("p", "s", f"{number}.{i}", "m"), {"output": i}))
 
 
 def test_many_processes_may_write_at_once(tmp_path: Path) -> None:
@@ -127,16 +127,16 @@ def test_many_processes_may_write_at_once(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_uses_a_connection_of_its_own(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "a.sqlite")
-    ledger.record(KEY, {"output": "parent"})
+    ledger.record(Entry(KEY, {"output": "parent"}))
     child = os.fork()
     if child == 0:
         try:
-            ledger.record(Key("p", "s", "child", "m"), {"output": "child"})
+            ledger.record(Entry(Key("p", "s", "child", "m"), {"output": "child"}))
             ledger.close()
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    ledger.record(KEY, {"output": "after"})
+    ledger.record(Entry(KEY, {"output": "after"}))
     assert ledger.outcome(Key("p", "s", "child", "m")) == {"output": "child"}
     assert ledger.outcome(KEY) == {"output": "after"}
 
@@ -352,3 +352,23 @@ def test_a_class_that_has_changed_is_run_anew() -> None:
         connection.commit()
     report = dm.evaluate(first, rows(1), lambda gold, got: got.parts == (1,), name="n")
     assert (report.score, report.rows[0].restored) == (1.0, False)
+
+
+def test_what_was_paid_for_before_a_metric_failed_is_kept() -> None:
+    def wrong(gold: QA, got: QA) -> float:
+        return got.anwser  # type: ignore[attr-defined, no-any-return]  # the mistake
+
+    with pytest.raises(dm.MetricError):
+        calls_of(predict, rows(3), wrong, concurrency=1)
+    count, report = calls_of(predict, rows(3))
+    assert (count, report.score) == (2, 1.0)
+
+
+async def test_a_full_disk_stops_with_a_typed_error(tmp_path: Path) -> None:
+    lm = right()
+    with Ledger(tmp_path / "a.sqlite") as ledger, Runner(predict(lm), correct, ledger=ledger, concurrency=1) as runner:
+        with ledger._open() as connection:  # as full as a disk can be made without one
+            connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(dm.StateError, match="disk is full"):
+            await runner.run(rows(200))
+    assert len(lm.requests) < 200

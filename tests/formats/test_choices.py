@@ -7,7 +7,7 @@ import pytest
 
 import declm as dm
 from declm.errors import UsageError
-from declm.formats.choices import closed_values, narrowed, rank
+from declm.formats.choices import narrowed, rank
 from declm.messages import Capabilities, Request, Response, Token
 from declm.state import PredictorState
 from declm.testing import FunctionLM
@@ -78,14 +78,6 @@ def test_labels_that_part_later_are_told_apart_along_the_reply_only() -> None:
 @pytest.mark.parametrize("text", ["", "no json", '{"team": "fees"}'])
 def test_rank_finds_nothing_in_a_reply_without_the_key(text: str) -> None:
     assert rank((token(text),), "desk", DESKS) is None
-
-
-def test_closed_values_knows_enums_and_booleans_and_nothing_else() -> None:
-    assert closed_values({"enum": ["a", "b"]}) == {"a": "a", "b": "b"}
-    assert closed_values({"type": "boolean"}) == {"true": True, "false": False}
-    assert closed_values({"$ref": "#/$defs/E", "$defs": {"E": {"enum": [1, 2]}}}) == {"1": 1, "2": 2}
-    assert closed_values({"type": "string"}) is None
-    assert closed_values({"enum": ["only"]}) is None
 
 
 def test_narrowed_changes_one_key_only() -> None:

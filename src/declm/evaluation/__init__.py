@@ -1,7 +1,7 @@
 """Measuring programs: `evaluate`, `Report`, and what searches build on (`Runner`, `Ledger`, `statistics`)."""
 
 from declm.evaluation.evaluator import aevaluate, evaluate
-from declm.evaluation.ledger import Key, Ledger
+from declm.evaluation.ledger import Entry, Key, Ledger
 from declm.evaluation.limits import ErrorLimit
 from declm.evaluation.progress import Progress, progress
 from declm.evaluation.report import Comparison, Report
@@ -11,6 +11,7 @@ from declm.evaluation.scoring import Metric
 
 __all__ = [
     "Comparison",
+    "Entry",
     "ErrorLimit",
     "Key",
     "Ledger",

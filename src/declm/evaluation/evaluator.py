@@ -132,7 +132,8 @@ def evaluate(
         return loops.run_apart(job.run(), patience_s=0.5)
     except KeyboardInterrupt:
         report, where = job.rescued()
-        raise Interrupted(f"stopped after {len(report.rows)} of {len(data)} rows{where}", report=report) from None
+        finished = f"{len(report.rows)} of {job.described.total}"
+        raise Interrupted(f"stopped after {finished} rows{where}", report=report) from None
 
 
 @overload

@@ -58,7 +58,6 @@ class Evaluation(Generic[G, R]):
             DeclmError: what stopped it; carries the finished rows as `.report`.
         """
         options = self.options
-        limit = ErrorLimit(options.max_errors, len(self.data))
         with ExitStack() as stack:
             stack.enter_context(settings.context(lm=options.lm))
             ledger = stack.enter_context(Ledger.named(options.name)) if options.name else None
@@ -67,6 +66,7 @@ class Evaluation(Generic[G, R]):
             )
             stack.enter_context(runner)
             runner.check(self.data)
+            limit = ErrorLimit(options.max_errors, len(self.data))
             self.described = self._described_run(runner)
             bar = stack.enter_context(progress(len(self.data), f"evaluate {self.described.program}", options.progress))
             tally = _Tally(bar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,10 @@ from pydantic import BaseModel
 
 from declm.errors import DeclmError, StateError
 from declm.evaluation.codec import OutputCodec, dump_trace, dump_usage, load_trace, load_usage
-from declm.evaluation.ledger import Key, Ledger
+from declm.evaluation.ledger import Entry, Key, Ledger
 from declm.evaluation.results import FAILURES, Ran, dump_error, load_error
 from declm.specs import spec
+from declm.threads import Threads
 from declm.trace import Call
 
 
@@ -24,6 +26,7 @@ class Keeper:
 
     def __init__(self, ledger: Ledger, program: Callable[..., Any], metric: str, traces: bool) -> None:
         self._ledger = ledger
+        self._writer = _Writer(ledger)
         self._codec = OutputCodec.of(program)
         self._metric = metric
         self._traces = traces
@@ -49,7 +52,7 @@ class Keeper:
             return None  # the class has changed since: run the row again
         return ran
 
-    def keep(self, key: Key, row: BaseModel, ran: Ran) -> None:
+    async def keep(self, key: Key, row: BaseModel, ran: Ran) -> None:
         """Write what a row gave; on disk when this returns.
 
         Raises:
@@ -67,7 +70,47 @@ class Keeper:
             "seconds": ran.seconds,
             "trace": dump_trace(ran.call) if self._traces and not withheld else None,
         }
-        self._ledger.record(key, body, self._metric, ran.score if ran.answered else None)
+        await self._writer.write(Entry(key, body, self._metric, ran.score if ran.answered else None))
+
+    def close(self) -> None:
+        """Let the writing thread end; the ledger stays open."""
+        self._writer.close()
+
+
+class _Writer:
+    """Writes entries beside the event loop; those that come during one commit share the next."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._thread = Threads(1)
+        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def write(self, entry: Entry) -> None:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, written))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain())
+        await written
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            error: StateError | None = None
+            try:
+                await self._thread.call(self._ledger.record, *(entry for entry, _ in batch))
+            except StateError as raised:
+                error = raised
+            for _, written in batch:
+                if written.done():
+                    continue  # its row was cancelled meanwhile
+                if error is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(error)
+
+    def close(self) -> None:
+        self._thread.close()
 
 
 def _is_sensitive(value: Any) -> bool:

@@ -342,7 +342,8 @@ def _flat(row: RowResult[Any, Any]) -> dict[str, Any]:
     shown = _shown(row)
     gold, output = shown.pop("gold"), shown.pop("output")
     got = {f"got.{key}" if key else "got": value for key, value in _named(output, "").items()}
-    return {**_named(gold, "gold"), **got, **shown}
+    named = {f"gold.{key}" if key in shown else key: value for key, value in _named(gold, "gold").items()}
+    return {**named, **got, **shown}
 
 
 def _named(value: Any, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
@@ -22,7 +22,7 @@ from typing_extensions import Self
 from declm import lm as lms
 from declm import protocols, settings, trace
 from declm.arguments import arguments
-from declm.errors import BudgetExceeded, LMError, ParseError, ProgramError, UsageError
+from declm.errors import BudgetExceeded, LMError, MetricError, ParseError, ProgramError, UsageError
 from declm.evaluation.codec import body_of
 from declm.evaluation.fingerprints import name_of, program_hash, state_hash
 from declm.evaluation.keeping import Keeper
@@ -44,6 +44,7 @@ CONCURRENCY = 16
 """Rows in flight where no LM says how many calls serve it best."""
 
 _States = Mapping[Stateful, PredictorState]
+_NO_LIMIT = Budget()
 _AS_IT_IS = nullcontext[None](None)
 
 
@@ -81,8 +82,8 @@ class Runner(Generic[G, R]):
     ) -> None:
         if concurrency is not None and concurrency < 1:
             raise UsageError(f"concurrency={concurrency} must be 1 or more")
-        if not callable(program):
-            raise UsageError(f"program={program!r} can't be called")
+        if not callable(program) or isinstance(program, type):
+            raise UsageError(f"program={program!r} must be a predictor, a module (an instance) or a function")
         root: object = program
         self._root = root if isinstance(root, Node) else None
         self.program = program
@@ -92,6 +93,7 @@ class Runner(Generic[G, R]):
             (lm.capabilities.concurrency for lm in self.lms.values()), default=CONCURRENCY
         )
         self.hash = program_hash(program)
+        self._name = name_of(program)
         self._arguments = arguments(program)
         self._is_native = _is_native(program)
         self._start = _starter(program, self._root) if self._is_native else program
@@ -109,7 +111,9 @@ class Runner(Generic[G, R]):
         Raises:
             UsageError: there are no rows, or one is no Pydantic object or lacks an input.
         """
-        if not len(rows):
+        if not isinstance(rows, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise UsageError(f"rows come as a list, not as a {type(rows).__name__}; read them with dm.data.read(...)")
+        if not rows:
             raise UsageError("there are no rows to run")
         for index, row in enumerate(rows):
             if not isinstance(row, BaseModel):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
@@ -164,6 +168,8 @@ class Runner(Generic[G, R]):
     def close(self) -> None:
         """Let idle threads end."""
         self._threads.close()
+        if self._keeper:
+            self._keeper.close()
 
     def __enter__(self) -> Self:
         return self
@@ -183,11 +189,7 @@ class Runner(Generic[G, R]):
         ran = self._keeper.find(place.key) if self._keeper else None
         restored = ran is not None
         if ran is None or (ran.answered and ran.score is None):
-            async with self._gate:
-                with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), _metered() as meter:
-                    ran = await self._finished(place, ran, meter)
-            if self._keeper:
-                self._keeper.keep(place.key, place.row, ran)
+            ran = await self._worked(place, states, ran)
         feedback = ran.score.feedback if ran.score else ran.error.message if ran.error else ""
         return RowResult(
             index=place.index,
@@ -203,25 +205,29 @@ class Runner(Generic[G, R]):
             restored=restored,
         )
 
-    async def _finished(self, place: _Place[G], kept: Ran | None, meter: Meter) -> Ran:
-        """Run the row unless its outcome is kept, and score it."""
-        ran = kept or await self._run(place, meter)
-        seen = Usage() if kept else ran.call.usage
-        if ran.answered:
-            await self._score(place, ran)
-        # The meter saw every attempt, failed ones and the metric's too; the trace saw what a cache gave,
-        # and the calls of an LM that charges no budget.
-        used = meter.spent if meter.spent.calls >= seen.calls else seen
-        if seen.cached:
-            used = replace(used, cached=seen.cached)
-        ran.usage = ran.usage + used if kept else used
+    async def _worked(self, place: _Place[G], states: _States, kept: Ran | None) -> Ran:
+        """Run the row unless its outcome is kept, score it, and keep what it gave."""
+        unscored: MetricError | BudgetExceeded | None = None
+        async with self._gate:
+            with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), _metered() as meter:
+                ran = kept or await self._run(place, meter)
+                if ran.answered:
+                    try:
+                        await self._score(place, ran)
+                    except (MetricError, BudgetExceeded) as error:
+                        unscored = error
+                ran.usage = ran.usage + meter.spent if kept else _used(ran.call.usage, meter.spent)
+        if self._keeper:
+            await self._keeper.keep(place.key, place.row, ran)
+        if unscored is not None:
+            raise unscored  # what the program gave has been paid for, and is kept all the same
         return ran
 
     async def _run(self, place: _Place[G], meter: Meter) -> Ran:
         inputs = self._arguments.of(place.row)
         started = time.perf_counter()
         with trace.record(self._paths) as root:
-            root.name = name_of(self.program)
+            root.name = self._name
             ran = Ran(root)
             try:
                 ran.output = await self._called(inputs)
@@ -256,16 +262,25 @@ class Runner(Generic[G, R]):
             ran.error = error  # the judge failed: this says nothing about the program
 
 
-async def _together(work: Callable[[], Any], workers: int, todo: Iterator[Any]) -> None:
+async def _together(work: Callable[[], Awaitable[None]], workers: int, todo: Iterator[Any]) -> None:
     """Run workers to the end; the first error stops them all (a used-up budget: once their row is done)."""
-    tasks = [asyncio.ensure_future(work()) for _ in range(workers)]
+    errors = list[Exception]()
+
+    async def guarded() -> None:
+        try:
+            await work()
+        except BaseException as error:
+            if isinstance(error, Exception):
+                errors.append(error)
+            for _ in todo:
+                pass  # nothing new is started
+            raise
+
+    tasks = [asyncio.create_task(guarded()) for _ in range(workers)]
     try:
         if tasks:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        errors = [e for task in tasks if task.done() and not task.cancelled() and (e := task.exception())]
         if any(isinstance(error, BudgetExceeded) for error in errors):
-            for _ in todo:
-                pass  # nothing new is started
             await asyncio.wait(tasks)
         if errors:
             raise errors[0]
@@ -277,9 +292,17 @@ async def _together(work: Callable[[], Any], workers: int, todo: Iterator[Any]) 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _used(seen: Usage, charged: Usage) -> Usage:
+    """What a row used: the meter saw every attempt, failed ones and the metric's too; the trace saw what a
+    cache gave, and the calls of an LM that charges no budget.
+    """
+    used = charged if charged.calls >= seen.calls else seen
+    return replace(used, cached=seen.cached) if seen.cached else used
+
+
 @contextmanager
 def _metered() -> Generator[Meter, None, None]:
-    with settings.metered(Meter(Budget())) as meter:
+    with settings.metered(Meter(_NO_LIMIT)) as meter:
         try:
             yield meter
         except asyncio.CancelledError:

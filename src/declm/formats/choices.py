@@ -44,20 +44,6 @@ class Ranked:
         return {label: weight / whole for label, weight in weights.items()}
 
 
-def closed_values(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The values of a closed set by name (a text's name is itself); None if the set is not closed."""
-    node = schema
-    while "$ref" in node:
-        node = schema.get("$defs", {}).get(str(node["$ref"]).rsplit("/", 1)[-1], {})
-    values = node.get("enum")
-    if values is None and node.get("type") == "boolean":
-        values = [True, False]
-    if not isinstance(values, list) or len(values) < 2:  # pyright: ignore[reportUnknownArgumentType]  # JSON
-        return None
-    known: list[Any] = values
-    return {value if isinstance(value, str) else json.dumps(value): value for value in known}
-
-
 def narrowed(schema: Mapping[str, Any] | None, key: str, values: list[Any]) -> dict[str, Any] | None:
     """The schema of a reply in which one key may hold these values only."""
     if schema is None:

@@ -92,8 +92,12 @@ def _write(response: Response) -> dict[str, Any]:
 
 
 def _read(kept: Mapping[str, Any]) -> Response | None:
+    """The reply of a row; None if the row is of another shape, from another version perhaps."""
     text, reasoning, model = kept.get("text"), kept.get("reasoning"), kept.get("model")
     if not isinstance(text, str) or not isinstance(model, str) or not isinstance(reasoning, str | None):
         return None
-    tokens = tuple(Token(t, p, tuple((a, q) for a, q in top)) for t, p, top in kept.get("logprobs", ()))
+    try:
+        tokens = tuple(Token(t, p, tuple((a, q) for a, q in top)) for t, p, top in kept.get("logprobs", ()))
+    except (TypeError, ValueError):
+        return None
     return Response(text, reasoning, "stop", Usage(cached=1), model, cached=True, tokens=tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,7 +219,8 @@ class _Reply:
             delta = choice.get("delta", {})
             self._text.append(delta.get("content") or "")
             self._reasoning.append(delta.get("reasoning_content") or "")
-            self._tokens += [_token(entry) for entry in (choice.get("logprobs") or {}).get("content") or ()]
+            tokens: Sequence[Mapping[str, Any]] = (choice.get("logprobs") or {}).get("content") or ()
+            self._tokens += map(_token, tokens)
             if choice.get("finish_reason"):
                 self.finish = "length" if choice["finish_reason"] == "length" else "stop"
 
@@ -231,9 +232,7 @@ class _Reply:
             seconds=seconds,
         )
         reasoning = "".join(self._reasoning) or None
-        return Response(
-            "".join(self._text), reasoning, self.finish or "stop", usage, model, tokens=tuple(self._tokens)
-        )
+        return Response("".join(self._text), reasoning, self.finish or "stop", usage, model, tokens=tuple(self._tokens))
 
 
 def _token(entry: Mapping[str, Any]) -> Token:

@@ -17,10 +17,10 @@ from typing import Any
 from declm import loops
 from declm.demo import Demo
 from declm.errors import InputError, ParseError, TruncatedOutput, UsageError
-from declm.formats.choices import closed_values
 from declm.optimizers.bench import Bench
 from declm.predictors import Predict
 from declm.state import PredictorState, ProgramState, Stateful, bind
+from declm.types import closed_values
 
 INPUTS = 24
 """Inputs that biases are fitted on; each costs one call."""
@@ -92,6 +92,4 @@ def _biases(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Minus the mean log-probability per label."""
     if not rows:
         return {}
-    return {
-        label: round(-sum(math.log(max(row[label], _LEAST)) for row in rows) / len(rows), 4) for label in rows[0]
-    }
+    return {label: round(-sum(math.log(max(row[label], _LEAST)) for row in rows) / len(rows), 4) for label in rows[0]}

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from declm import settings
 from declm.errors import ContentFiltered, ParseError, TruncatedOutput, UsageError
 from declm.formats.base import Prompt
-from declm.formats.choices import closed_values, narrowed, rank
+from declm.formats.choices import narrowed, rank
 from declm.messages import Request, Response
 from declm.protocols import LM, Format
 from declm.text import canonical, clip

@@ -246,7 +246,7 @@ class Predict(Stateful, Module, Generic[P, S]):
     def _note_answer(self, call: trace.Call | None, answer: Answer) -> Any:
         if call is not None:
             call.outputs = self._masked(self._spec.dump(answer.row)[1])
-            call.probabilities = answer.probabilities
+            call.probabilities = {k: p for k, p in answer.probabilities.items() if k not in self._spec.sensitive}
             call.reasoning = trace.MASK if answer.reasoning and self._spec.sensitive else answer.reasoning
         return self._result(answer.row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -65,7 +66,8 @@ class FunctionLM:
         return replace(response, usage=usage)
 
     async def acomplete(self, request: Request) -> Response:
-        """Call the function."""
+        """Call the function, after giving way to other tasks once, as every real LM does."""
+        await asyncio.sleep(0)
         return self.complete(request)
 
     def commit(self, request: Request, response: Response) -> None:
