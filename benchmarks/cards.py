@@ -170,6 +170,8 @@ def _annotation(values: Sequence[Any], labels: tuple[str, ...], name: str) -> An
     elif sort == "list":
         item: Any = _part([item for value in present for item in value], labels, name)
         annotation = list[item]
+        if _kind(values, labels) == "labels":  # a set of labels; without an end, small models repeat themselves
+            annotation = Annotated[annotation, Field(max_length=len(labels))]
     else:
         annotation = _model(present, labels, name)
     return annotation | None if None in values else annotation

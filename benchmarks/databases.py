@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class _Content(BaseModel):
 
 
 class Database:
-    """The tables of a `database.json`, in memory; safe to share between threads.
+    """The tables of a `database.json`, in memory until `close()` or the last reference goes; threads may share it.
 
     Raises:
         DataError: the file is no database of that layout, or SQLite refuses it.
@@ -75,11 +76,10 @@ class Database:
             raise dm.DataError(f"{str(path)!r} is no database (tables with ddl, columns and rows): {error}") from error
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+        self.close = weakref.finalize(self, self._connection.close)
         try:
             for name, table in content.tables.items():
-                marks = ", ".join("?" * len(table.columns))
-                self._connection.execute(table.ddl)
-                self._connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", table.rows)
+                self._create(name, table)
             self._connection.commit()
         except sqlite3.Error as error:
             raise dm.DataError(f"{str(path)!r} can't be built in SQLite: {error}") from error
@@ -87,6 +87,13 @@ class Database:
         self._connection.set_authorizer(_authorize)
         if sys.version_info >= (3, 11):
             self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+
+    def _create(self, name: str, table: _Table) -> None:
+        if not re.match(r"\s*create\s+table\b", table.ddl, re.IGNORECASE):
+            raise sqlite3.ProgrammingError(f"the ddl of {name!r} creates no table")
+        marks = ", ".join("?" * len(table.columns))
+        self._connection.execute(table.ddl)
+        self._connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", table.rows)
 
     def rows(self, query: str, limit_s: float = LIMIT_S) -> Rows:
         """Run one query.
@@ -109,10 +116,6 @@ class Database:
         if len(found) > MOST_ROWS:
             raise sqlite3.DataError(f"more than {MOST_ROWS:,} rows")
         return found
-
-    def close(self) -> None:
-        """Free the memory."""
-        self._connection.close()
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Options:
     seed: int = 0
     calls: int = CALLS
     cache: bool = False
+    max_tokens: int | None = None
     progress: bool | None = None
 
 
@@ -91,6 +92,7 @@ class Result:
     card_metric: str
     seed: int
     budget: int
+    max_tokens: int | None
     rows: dict[str, int]
     plain: Measured
     search: Search
@@ -104,7 +106,7 @@ class Result:
     surroundings: dict[str, str] = field(default_factory=surroundings)
 
 
-def run(task: Task, lm: LM | str, options: Options) -> Result:
+def run(task: Task, lm: LM, options: Options) -> Result:
     """Measure, optimize, measure again.
 
     Cost: two calls for each row of test, and up to `options.calls` for the search.
@@ -130,12 +132,13 @@ def run(task: Task, lm: LM | str, options: Options) -> Result:
     versus = after.compare(before)
     return Result(
         task=task.name,
-        model=_model(lm),
+        model=_shown(lm.model),
         program=options.program,
         metric=str(task.scoring),
         card_metric=task.card.metric,
         seed=options.seed,
         budget=options.calls,
+        max_tokens=options.max_tokens,
         rows={"train": len(task.train), "dev": len(task.dev), "test": len(task.test)},
         plain=_measured(before, task.scoring),
         search=_search(best, seconds),
@@ -193,10 +196,9 @@ def _search(best: dm.Optimized[Any], seconds: float) -> Search:
     )
 
 
-def _model(lm: LM | str) -> str:
-    """The model's name; of a file its name alone, since folders are nobody's business."""
-    name = lm if isinstance(lm, str) else lm.model
-    return f"local/{Path(name).name}" if name.startswith("local/") else name
+def _shown(model: str) -> str:
+    """The model's name; of a file its own name alone, since folders are nobody's business."""
+    return f"local/{Path(model).name}" if model.startswith("local/") else model
 
 
 # --- the command
@@ -252,6 +254,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--metric", help="NAME, or OUTPUT=NAME,...; overrides the card's")
     made.add_argument("--seed", type=int, default=0, help="of the search")
     made.add_argument("--calls", type=_positive, default=CALLS, help="calls that the search may make (%(default)s)")
+    made.add_argument("--max-tokens", type=_positive, help="of one reply; default the model's own")
     made.add_argument("--rows", type=_positive, help="at most so many rows of each split, for a quick look")
     made.add_argument("--cache", action="store_true", help="take replies from the cache: fewer calls and seconds")
     made.add_argument("--out", type=Path, metavar="FILE.jsonl", help="append the result as a line of JSON")
@@ -268,10 +271,10 @@ def _positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     given = parser().parse_args(arguments)
-    options = Options(given.program, given.seed, given.calls, given.cache)
+    options = Options(given.program, given.seed, given.calls, given.cache, given.max_tokens)
     try:
         task = load(given.data, given.task, metric=given.metric, rows=given.rows)
-        result = run(task, given.lm, options)
+        result = run(task, dm.LM(given.lm, max_tokens=given.max_tokens), options)
     except dm.DeclmError as error:
         print(f"real_tasks: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

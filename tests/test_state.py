@@ -105,7 +105,7 @@ def test_two_parts_of_one_path_are_refused() -> None:
         program.predictors()
     program.parts = {1: dm.Predict(Step), "1": dm.Predict(Step)}  # type: ignore[attr-defined]
     with pytest.raises(dm.UsageError, match=r"path 'parts\.1'"):
-        program.state  # noqa: B018
+        program.state
 
 
 # --- states as data

@@ -108,9 +108,7 @@ def test_the_file_is_its_owners_only(tmp_path: Path) -> None:
 # --- writing fails
 
 
-def test_a_failed_save_is_a_state_error_and_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_is_a_state_error_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path)
     before = path.read_bytes()
 

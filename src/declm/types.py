@@ -48,7 +48,7 @@ def closed_values(schema: Schema) -> dict[str, Any] | None:
     values = node.get("enum")
     if values is None and node.get("type") == "boolean":
         values = [True, False]
-    known = cast("list[Any]", values) if isinstance(values, list) else []
+    known: list[Any] = values or []
     if len(known) < 2:
         return None
     return {value if isinstance(value, str) else json.dumps(value): value for value in known}

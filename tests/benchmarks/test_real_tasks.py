@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import real_tasks
 from publish import tasks_table
-from real_tasks import Options, main, run, told
+from real_tasks import Options, _shown, main, run, told
 from records import keep
 from task_folders import SAMPLES, build
 from tasks import load
@@ -97,8 +96,8 @@ def test_the_table_is_made_of_what_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_name_of_a_model_file_holds_no_folder() -> None:
-    assert real_tasks._model("local//home/someone/tiny.gguf") == "local/tiny.gguf"
-    assert real_tasks._model("openai/gpt-5-mini") == "openai/gpt-5-mini"
+    assert _shown("local//home/someone/tiny.gguf") == "local/tiny.gguf"
+    assert _shown("openai/gpt-5-mini") == "openai/gpt-5-mini"
 
 
 @pytest.mark.parametrize(

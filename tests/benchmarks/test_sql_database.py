@@ -97,7 +97,21 @@ def test_the_feedback_says_what_went_wrong(database: Database) -> None:
     assert "it returns [(2,)], not [(1,)]" in compare("SELECT 1", "SELECT 2").feedback
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"tables": {"t": {"ddl": "CREATE", "columns": ["a"], "rows": []}}}'])
+def one_table(ddl: str, row: list[int]) -> str:
+    return json.dumps({"tables": {"t": {"ddl": ddl, "columns": ["a"], "rows": [row]}}})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        one_table("CREATE", [1]),
+        one_table("CREATE TABLE t (a)", [1, 2]),
+        one_table("ATTACH 'other.db' AS t", [1]),
+        one_table("CREATE TABLE t (a); ATTACH 'other.db' AS x", [1]),
+    ],
+)
 def test_a_file_that_is_no_database_is_an_error(content: str, tmp_path: Path) -> None:
     path = tmp_path / "database.json"
     path.write_text(content)

@@ -23,7 +23,7 @@ def outputs(row: dm.Signature) -> dict[str, Any]:
         ("colours", {"label": '"red" | "green" | "blue"'}),
         ("letters", {"target": "string"}),
         ("people", {"entities": '{text: string, type: "person" | "place"}[]'}),
-        ("mail", {"urgency": '"high" | "low"', "categories": '("red" | "green" | "blue")[]'}),
+        ("mail", {"urgency": '"high" | "low"', "categories": '("red" | "green" | "blue")[] (<= 3 items)'}),
         ("sums", {"answer": "string"}),
         ("trivia", {"answer": "string"}),
         ("queries", {"sql": "string"}),

@@ -77,7 +77,7 @@ class AsyncCallable:
         SyncCallable(),
         AsyncCallable(),
         functools.partial(plain),
-        lambda question: async_plain(question),  # noqa: PLW0108  # no coroutine function by its looks
+        lambda question: async_plain(question),  # no coroutine function by its looks
     ],
 )
 def test_functions_and_callable_objects_are_programs(program: Any) -> None:

@@ -83,6 +83,7 @@ def test_rank_finds_nothing_in_a_reply_without_the_key(text: str) -> None:
 def test_narrowed_changes_one_key_only() -> None:
     schema = {"type": "object", "properties": {"desk": {"enum": ["a", "b", "c"]}, "n": {"type": "integer"}}}
     changed = narrowed(schema, "desk", ["a", "b"])
+    assert changed is not None
     assert changed == {"type": "object", "properties": {"desk": {"enum": ["a", "b"]}, "n": {"type": "integer"}}}
     assert schema["properties"] != changed["properties"]
 

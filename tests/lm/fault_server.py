@@ -70,7 +70,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]  # it serves no other
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet."""

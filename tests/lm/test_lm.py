@@ -101,7 +101,7 @@ def test_an_lm_can_not_be_changed() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         lm.temperature = 1.0  # pyright: ignore[reportAttributeAccessIssue]  # the mistake under test
     with pytest.raises(AttributeError, match="immutable"):
-        del lm.model
+        del lm.model  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  # the mistake under test
 
 
 def test_a_pickled_lm_answers_as_the_original(server: FaultServer) -> None:

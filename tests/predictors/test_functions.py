@@ -114,7 +114,7 @@ def test_a_body_that_runs_says_that_the_decorator_is_missing() -> None:
         plain("x")
 
 
-def untyped(text) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def untyped(text) -> str:  # type: ignore[no-untyped-def]
     return dm.fill()
 
 
@@ -122,7 +122,7 @@ def nothing(text: str) -> None:
     return dm.fill()
 
 
-def no_return(text: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def no_return(text: str):  # type: ignore[no-untyped-def]
     return dm.fill()
 
 

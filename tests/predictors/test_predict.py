@@ -146,9 +146,7 @@ class Checked(dm.Signature):
 
 
 def test_validators_of_fields_and_of_the_whole_are_enforced() -> None:
-    lm = ScriptedLM(
-        ['{"first": "A", "second": "b"}', '{"first": "b", "second": "b"}', '{"first": "a", "second": "b"}']
-    )
+    lm = ScriptedLM(['{"first": "A", "second": "b"}', '{"first": "b", "second": "b"}', '{"first": "a", "second": "b"}'])
     assert dm.Predict(Checked, lm=lm)(alphabet="ab").first == "a"
     assert "write small letters" in lm.requests[1].messages[-1].content
     assert "the letters must differ" in lm.requests[2].messages[-1].content

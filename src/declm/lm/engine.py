@@ -195,6 +195,7 @@ class Engines:
 
     _open: dict[tuple[Path, EngineOptions], Engine] = field(default_factory=dict[Any, Any])
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _forked: bool = False
 
     def get(self, path: Path, options: EngineOptions) -> Engine:
         """The engine of a model file, made at the first call.
@@ -214,11 +215,15 @@ class Engines:
         """Close every engine; the next `get` loads anew."""
         with self._lock:
             for engine in self._open.values():
-                engine.close()
+                if self._forked:
+                    engine.abandon()
+                else:
+                    engine.close()
             self._open.clear()
 
     def abandon(self) -> None:
         """Start afresh in a forked child."""
+        self._forked = self._forked or bool(self._open)
         self._lock = threading.Lock()
         for engine in self._open.values():
             engine.abandon()

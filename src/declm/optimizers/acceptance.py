@@ -2,8 +2,10 @@
 
 Two independent pieces of evidence are combined. On val, where the winner was chosen, its advantage is
 corrected for the choice (max-statistic resampling over all candidates, raced-out ones included). On
-confirmation rows, which played no part in the choice, a plain one-sided paired test is valid.
-Source of the combination: Stouffer's weighted z (Whitlock 2005, doi 10.1111/j.1420-9101.2005.00917.x).
+confirmation rows, which played no part in the choice, a plain one-sided paired test is valid; its mid-p
+is taken, since the p of a few 0/1 rows without a win is 1, as if they spoke against the candidate.
+Sources: Stouffer's weighted z for the combination (Whitlock 2005, doi 10.1111/j.1420-9101.2005.00917.x),
+Lancaster (1961), Significance tests in discrete distributions, for the mid-p.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Outcome of the test: `p_value` is one-sided; `gain` is the mean difference on all rows used."""
+    """Outcome of the test.
+
+    `p_value` combines `val_p` (corrected for the choice) and `confirm_p` (mid-p; None without further
+    rows), all one-sided; `gain` is the mean difference on all rows used.
+    """
 
     p_value: float
     val_p: float
@@ -37,7 +43,13 @@ class Verdict:
 
 
 def judge(
-    baseline: Scores, candidates: Sequence[Scores], winner: int, confirm: tuple[Scores, Scores], seed: int
+    baseline: Scores,
+    candidates: Sequence[Scores],
+    winner: int,
+    confirm: tuple[Scores, Scores],
+    seed: int,
+    *,
+    resamples: int = 4000,
 ) -> Verdict:
     """Test candidate number `winner` against the baseline.
 
@@ -47,16 +59,22 @@ def judge(
         winner: index into `candidates`.
         confirm: scores of winner and baseline on the confirmation rows; may be empty.
         seed: of the resampling.
+        resamples: how many are drawn; the smallest p on val is `1 / (resamples + 1)`.
     """
-    val_p = best_of_many(baseline, candidates, seed=seed)[winner]
+    val_p = best_of_many(baseline, candidates, seed=seed, resamples=resamples)[winner]
     mine, theirs = paired(candidates[winner], baseline)
     tuned, plain = paired(*confirm)
     both = [*mine, *tuned], [*theirs, *plain]
     gain = mean(both[0]) - mean(both[1]) if both[0] else 0.0
     if not tuned:
         return Verdict(val_p, val_p, len(mine), None, 0, gain)
-    confirm_p = paired_p_value(tuned, plain, "greater")
+    confirm_p = _mid_p(tuned, plain)
     return Verdict(_stouffer(val_p, len(mine), confirm_p, len(tuned)), val_p, len(mine), confirm_p, len(tuned), gain)
+
+
+def _mid_p(tuned: Sequence[float], plain: Sequence[float]) -> float:
+    """The one-sided p with the outcome itself counted by half; 0.5 where nothing differs."""
+    return (paired_p_value(tuned, plain, "greater") + 1.0 - paired_p_value(plain, tuned, "greater")) / 2.0
 
 
 def _stouffer(first: float, first_rows: int, second: float, second_rows: int) -> float:

@@ -12,11 +12,13 @@ import asyncio
 import math
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from declm import loops
 from declm.demo import Demo
 from declm.errors import InputError, ParseError, TruncatedOutput, UsageError
+from declm.module import Prediction
 from declm.optimizers.bench import Bench
 from declm.predictors import Predict
 from declm.state import PredictorState, ProgramState, Stateful, bind
@@ -60,7 +62,7 @@ async def calibrate(bench: Bench, state: ProgramState, inputs: Mapping[str, Sequ
         if asks(own):
             chosen = _chosen(inputs[path], own.demos, bench.problem.seed)
             key = f"calibrate:{path}:{own.hash}:{INPUTS}"
-            biases = await bench.remembered(key, lambda p=path, s=own, c=chosen: _fit(bench, p, s, c))
+            biases = await bench.remembered(key, partial(_fit, bench, path, own, chosen))
             state = state.with_predictor(path, own.model_copy(update={"biases": biases}))
     return state
 
@@ -68,7 +70,7 @@ async def calibrate(bench: Bench, state: ProgramState, inputs: Mapping[str, Sequ
 def _chosen(inputs: Sequence[Inputs], demos: Sequence[Demo], seed: int) -> list[Inputs]:
     shown = [demo.inputs for demo in demos]
     free = [given for given in inputs if given not in shown]
-    random.Random(f"declm:{seed}:calibrate").shuffle(free)  # noqa: S311  # a reproducible draw
+    random.Random(f"declm:{seed}:calibrate").shuffle(free)  # a reproducible draw
     return free[:INPUTS]
 
 
@@ -80,7 +82,8 @@ async def _fit(bench: Bench, path: str, state: PredictorState, inputs: Sequence[
         async with gate:
             with bind({predictor: state}):
                 try:
-                    return (await predictor.arun(**given)).trace.probabilities
+                    run: Prediction[Any] = await predictor.arun(**given)
+                    return run.trace.probabilities
                 except (ParseError, TruncatedOutput, InputError):
                     return {}  # says nothing about labels
 

@@ -1,11 +1,11 @@
 """`JointSearch`: the default optimizer - instructions, demos and calibration of all predictors in one study.
 
 Each trial is one point of the space: an instruction, a number of demos, a subset of them, and whether
-closed outputs are corrected for label bias, for every predictor. Optuna's multivariate TPE proposes points (Akiba et al. 2019, arXiv 1907.10902; Watanabe
-2023, arXiv 2304.11127), a race against the incumbent stops bad ones early, and the winner is returned
-only if it beats the program it started from outside of noise. MIPROv2 (arXiv 2406.11695) searches the
-same space with minibatches of 35 and no test; ours starts from the balanced typical demo set, which is
-usually most of the gain.
+closed outputs are corrected for label bias, for every predictor. Optuna's multivariate TPE proposes
+points (Akiba et al. 2019, arXiv 1907.10902; Watanabe 2023, arXiv 2304.11127), a race against the
+incumbent stops bad ones early, and the winner is returned only if it beats the program it started from
+outside of noise. MIPROv2 (arXiv 2406.11695) searches instructions and demos with minibatches of 35 and
+no test; ours starts from the balanced typical demo set, which is usually most of the gain.
 
 Everything random is drawn from the seed, and trials are asked and told in a fixed order. A run that is
 killed and started again therefore takes the same decisions, and reads what it had paid for from the ledger.
@@ -64,8 +64,8 @@ class JointSearch:
         parallel: trials in flight; None takes one for a local LM and four for a remote one.
 
     Cost: about `len(val)` calls for the baseline, 16 to `2 * len(train)` for the harvest, `proposals`
-    per predictor, 16 to `len(val)` per trial (24 more if it is calibrated) and up to 200 for the confirmation, each times the LM
-    calls that one run of the program makes.
+    per predictor, 16 to `len(val)` per trial (24 more if it is calibrated) and up to 200 for the
+    confirmation, each times the LM calls that one run of the program makes.
     """
 
     trials: int = 24

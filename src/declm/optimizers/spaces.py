@@ -49,7 +49,7 @@ class Slot:
         demos = self.pool.subset(count, choices.get(f"{self.path}:subset", 0)) if count else base.demos
         text = self.instructions[choices.get(f"{self.path}:instructions", 0)]
         calibrated = choices.get(f"{self.path}:calibrate", 0)
-        biases = dict.fromkeys(self.closed, dict[str, float]()) if calibrated else base.biases
+        biases = {key: dict[str, float]() for key in self.closed} if calibrated else base.biases
         return base.model_copy(update={"demos": demos, "instructions": text, "biases": biases})
 
 

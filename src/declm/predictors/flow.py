@@ -20,6 +20,7 @@ from declm.messages import Request, Response
 from declm.protocols import LM, Format
 from declm.text import canonical, clip
 from declm.trace import MASK
+from declm.types import closed_values
 
 Flow = Generator[Request, Response, "Answer"]
 
@@ -60,7 +61,7 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
         try:
             outputs = format.parse(prompt, response)
             reasoning = _text(outputs.pop(prompt.reasoning, None)) if prompt.reasoning else None
-            probabilities = yield from _decide(prompt, format, request, response, outputs)
+            probabilities = yield from _decide(prompt, request, response, outputs)
             done = prompt.spec.complete(row, outputs)
         except ParseError as error:
             if not left:
@@ -85,7 +86,7 @@ def _alternatives(prompt: Prompt) -> int:
 
 
 def _decide(
-    prompt: Prompt, format: Format, request: Request, response: Response, outputs: dict[str, Any]
+    prompt: Prompt, request: Request, response: Response, outputs: dict[str, Any]
 ) -> Generator[Request, Response, dict[str, dict[str, float]]]:
     """Replace closed outputs by the values that win once the biases are added; returns probabilities.
 
