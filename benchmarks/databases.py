@@ -81,7 +81,7 @@ class Database:
             for name, table in content.tables.items():
                 self._create(name, table)
             self._connection.commit()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, sqlite3.Warning) as error:  # a warning: several statements, on Python 3.10
             raise dm.DataError(f"{str(path)!r} can't be built in SQLite: {error}") from error
         self.tables = "; ".join(f"{name}({', '.join(table.columns)})" for name, table in content.tables.items())
         self._connection.set_authorizer(_authorize)
@@ -107,7 +107,7 @@ class Database:
             try:
                 cursor = self._connection.execute(query)
                 found: Rows = cursor.fetchmany(MOST_ROWS + 1)
-            except (sqlite3.Warning, ValueError) as error:  # several statements on Python 3.10; a zero byte
+            except (sqlite3.Warning, ValueError) as error:  # as above; a zero byte
                 raise sqlite3.ProgrammingError(str(error)) from error
             finally:
                 self._connection.set_progress_handler(None, 0)

@@ -76,12 +76,11 @@ def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-NODE = _object(
-    name={"type": "string", "maxLength": 8}, kids={"type": "array", "items": {"$ref": "#/$defs/Node"}, "maxItems": 1}
-)
+NODE = _object(name={"type": "string", "maxLength": 8}, age={"type": "integer"})
 SCHEMAS = [
     _object(team={"enum": ["billing", "bugs"]}, urgency={"type": "integer", "minimum": 1, "maximum": 5}),
     _object(sure={"type": "boolean"}, score={"type": "number"}),
+    _object(count={"type": "integer"}, more={"type": "array", "items": {"type": "integer"}, "maxItems": 2}),
     _object(maybe={"anyOf": [{"type": "integer", "maximum": 9}, {"type": "null"}]}),
     _object(tags={"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True, "maxItems": 2}),
     _object(day={"type": "string", "format": "date"}),

@@ -37,7 +37,7 @@ def test_an_object_that_allows_more_keys_stays_open() -> None:
 
 
 def test_integers_are_bounded_where_nothing_else_bounds_them() -> None:
-    assert closed({"type": "integer"}) == {"type": "integer", "minimum": -(2**63 - 1), "maximum": 2**63 - 1}
+    assert closed({"type": "integer"}) == {"type": "integer", "minimum": -(2**53 - 1), "maximum": 2**53 - 1}
     assert closed({"type": "integer", "exclusiveMinimum": 0, "maximum": 5}) == {
         "type": "integer",
         "exclusiveMinimum": 0,

@@ -255,8 +255,9 @@ def test_a_trial_that_lost_a_large_part_of_its_rows_says_nothing() -> None:
     assert best.report.best_number == 0
 
 
-@pytest.mark.parametrize("kind", [dm.ServerError, dm.AuthError, dm.QuotaExceeded, dm.RateLimited])
-@pytest.mark.parametrize("alive", [60, 110, 170, 260])
+@pytest.mark.parametrize(
+    ("kind", "alive"), [(dm.ServerError, 40), (dm.AuthError, 60), (dm.QuotaExceeded, 140), (dm.RateLimited, 260)]
+)
 def test_a_provider_that_dies_on_the_way_leaves_the_best_so_far(kind: type[dm.LMError], alive: int) -> None:
     count, lock = 0, threading.Lock()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from declm.errors import MissingExtra, UnknownModel, UsageError
 from declm.lm.cores import memory_bytes, usable_cores
-from declm.lm.forks import keep_alive
+from declm.lm.forks import keep_alive, skip_destructors
 from declm.lm.gguf import read_header
 from declm.lm.schemas import closed
 
@@ -223,7 +223,9 @@ class Engines:
 
     def abandon(self) -> None:
         """Start afresh in a forked child."""
-        self._forked = self._forked or bool(self._open)
+        if self._open and not self._forked:
+            self._forked = True
+            skip_destructors()
         self._lock = threading.Lock()
         for engine in self._open.values():
             engine.abandon()

@@ -12,3 +12,17 @@ def keep_alive(thing: object) -> None:
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def skip_destructors() -> None:
+    """Let a forked child end without the destructors of C++ libraries, after Python's own clean-up.
+
+    llama.cpp has one that joins a thread of the parent, and so never returns. The GNU C library runs
+    what is registered last first: `_exit`, with the exit status. Children of `multiprocessing` leave
+    that way in any case; on other systems a child that exits normally hangs.
+    """
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    if hasattr(library, "on_exit"):
+        library.on_exit(ctypes.cast(library._exit, ctypes.c_void_p), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,8 +219,8 @@ class _Reply:
             delta = choice.get("delta", {})
             self._text.append(delta.get("content") or "")
             self._reasoning.append(delta.get("reasoning_content") or "")
-            tokens: Sequence[Mapping[str, Any]] = (choice.get("logprobs") or {}).get("content") or ()
-            self._tokens += map(_token, tokens)
+            scored: Mapping[str, Any] = choice.get("logprobs") or {}
+            self._tokens += [_token(entry) for entry in scored.get("content") or ()]
             if choice.get("finish_reason"):
                 self.finish = "length" if choice["finish_reason"] == "length" else "stop"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-_INT64 = 2**63 - 1
+_LARGEST = 2**53 - 1  # RFC 7493: every JSON reader agrees on integers up to here; larger ranges break llguidance
 # What OpenAI's strict mode can't say: tuples, sets, free keys, negations, defaults.
 _UNSAYABLE = frozenset(
     "prefixItems uniqueItems patternProperties propertyNames contains not allOf oneOf default".split()
@@ -30,9 +30,9 @@ def closed(schema: Schema) -> dict[str, Any]:
         node.setdefault("additionalProperties", False)
     if node.get("type") == "integer" and not node.keys() & {"enum", "const"}:
         if not node.keys() & {"minimum", "exclusiveMinimum"}:
-            node["minimum"] = -_INT64
+            node["minimum"] = -_LARGEST
         if not node.keys() & {"maximum", "exclusiveMaximum"}:
-            node["maximum"] = _INT64
+            node["maximum"] = _LARGEST
     return node
 
 

@@ -114,6 +114,7 @@ class _Search:
     scores: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
     verdict: Verdict | None = None
     stopped: str | None = None
+    reached: str | None = None
     outages: int = 0
     study: Study | None = None
     baseline: _Candidate | None = None
@@ -190,7 +191,8 @@ class _Search:
                 self.outages = self.outages + 1 if new and all(c.fate == "outage" for c in new) else 0
                 bar.advance(len(new), {"best": f"{self._best.mean:.3f}", "calls": str(self.bench.usage.calls)})
                 if any(candidate.fate == "stopped" for candidate in group):
-                    raise BudgetExceeded("no room for another block of rows", limit=self.bench.tight)
+                    limit = self.reached or self.bench.tight
+                    raise BudgetExceeded("no room for another block of rows", limit=limit)
 
     def _affords(self, runs: int) -> bool:
         return self.bench.affords(runs, 1.0 - CONFIRM_SHARE)
@@ -239,8 +241,8 @@ class _Search:
     async def _score(self, candidate: _Candidate, start: int, stop: int) -> None:
         try:
             candidate.scores += await self.bench.scores(candidate.state, start, stop)
-        except BudgetExceeded:
-            candidate.fate = "stopped"
+        except BudgetExceeded as error:
+            candidate.fate, self.reached = "stopped", error.limit
         except (TooManyErrors, LMError) as error:
             self.bench.troubles.append(f"trial {candidate.number}: {error.message}")
             candidate.fate = "outage"
