@@ -48,19 +48,24 @@ def test_every_part_of_the_key_counts(tmp_path: Path, part: str) -> None:
         assert ledger.score(other, "metric") is None
 
 
-def test_files_are_private(tmp_path: Path) -> None:
-    ledger = Ledger.named("mine")
-    ledger.record(Entry(KEY, {"output": 1}))
-    assert ledger.path.parent.stat().st_mode & 0o777 == 0o700
-    for file in ledger.path.parent.iterdir():
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
-    ledger.close()
-    ledger.record(Entry(KEY, {"output": 2}))  # opens again
-    assert ledger.outcome(KEY) == {"output": 2}
+def test_files_are_private() -> None:
+    with Ledger.named("mine") as ledger:
+        ledger.record(Entry(KEY, {"output": 1}))
+        assert ledger.path.parent.stat().st_mode & 0o777 == 0o700
+        for file in ledger.path.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+
+
+def test_a_closed_ledger_opens_again_when_it_is_used() -> None:
+    with Ledger.named("mine") as ledger:
+        ledger.record(Entry(KEY, {"output": 1}))
+        ledger.close()
+        assert ledger.outcome(KEY) == {"output": 1}
 
 
 def test_a_name_is_a_plain_word_or_a_path(tmp_path: Path) -> None:
-    assert Ledger.named(str(tmp_path / "x" / "y.sqlite")).path == tmp_path / "x" / "y.sqlite"
+    with Ledger.named(str(tmp_path / "x" / "y.sqlite")) as ledger:
+        assert ledger.path == tmp_path / "x" / "y.sqlite"
     for name in ("", "../up", "a b", ".hidden"):
         with pytest.raises(dm.UsageError, match="name="):
             Ledger.named(name)
@@ -90,18 +95,19 @@ def test_a_folder_that_can_not_be_written_is_a_typed_error(tmp_path: Path) -> No
 
 
 def test_many_threads_may_write_at_once(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "a.sqlite")
+    keys = [[Key("p", "s", f"{thread}.{i}", "m") for i in range(20)] for thread in range(4)]
 
-    def work(number: int) -> None:
-        for i in range(20):
-            ledger.record(Entry(Key("p", "s", f"{number}.{i}", "m"), {"output": i}, "metric", dm.Score(1.0)))
+    def work(own: list[Key]) -> None:
+        for key in own:
+            ledger.record(Entry(key, {"output": key.row}, "metric", dm.Score(1.0)))
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(ledger.outcome(Key("p", "s", f"{n}.{i}", "m")) == {"output": i} for n in range(4) for i in range(20))
+    with Ledger(tmp_path / "a.sqlite") as ledger:
+        threads = [threading.Thread(target=work, args=(own,)) for own in keys]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(ledger.outcome(key) == {"output": key.row} for own in keys for key in own)
 
 
 def _write_in_child(path: str, number: int) -> None:
@@ -126,19 +132,19 @@ def test_many_processes_may_write_at_once(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_uses_a_connection_of_its_own(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "a.sqlite")
-    ledger.record(Entry(KEY, {"output": "parent"}))
-    child = os.fork()
-    if child == 0:
-        try:
-            ledger.record(Entry(Key("p", "s", "child", "m"), {"output": "child"}))
-            ledger.close()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    ledger.record(Entry(KEY, {"output": "after"}))
-    assert ledger.outcome(Key("p", "s", "child", "m")) == {"output": "child"}
-    assert ledger.outcome(KEY) == {"output": "after"}
+    with Ledger(tmp_path / "a.sqlite") as ledger:
+        ledger.record(Entry(KEY, {"output": "parent"}))
+        child = os.fork()
+        if child == 0:
+            try:
+                ledger.record(Entry(Key("p", "s", "child", "m"), {"output": "child"}))
+                ledger.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        ledger.record(Entry(KEY, {"output": "after"}))
+        assert ledger.outcome(Key("p", "s", "child", "m")) == {"output": "child"}
+        assert ledger.outcome(KEY) == {"output": "after"}
 
 
 # --- named evaluations

@@ -133,7 +133,7 @@ def test_prompts_that_take_turns_keep_their_prefixes_warm(engine: Engine) -> Non
         return usage["prompt_tokens_details"]["cached_tokens"]
 
     one, other = "You sort letters by team. ", "Apples are sold by weight. "
-    cached(one, "first"), cached(other, "first")
+    assert [cached(p, "first") for p in (one, other)]
     assert cached(one, "second") > 100
     assert cached(other, "second") > 100
 

@@ -107,7 +107,7 @@ def test_an_outer_budget_below_the_baseline_is_an_error() -> None:
 def test_usd_with_an_lm_of_unknown_price_is_refused_before_any_call(role: str) -> None:
     priced, unpriced = learner(from_demos), FunctionLM(from_demos, capabilities=Capabilities(priced=False), name="odd")
     program = dm.Predict(Sort, lm=unpriced if role == "task" else priced)
-    roles = {} if role == "task" else {role: unpriced}
+    roles: dict[str, Any] = {} if role == "task" else {role: unpriced}
     with pytest.raises(dm.UsageError, match=r"Budget\(usd=\.\.\.\) can't be kept with 'odd', whose price is unknown"):
         search(program, budget=dm.Budget(usd=1.0), **roles)
     assert priced.requests == unpriced.requests == []

@@ -10,8 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_cases import TRAIN, VAL, Sort, TwoSteps, correct, from_demos, is_proposal, learner, same_answer, search
-from search_cases import QUESTIONS, two_steps
+from search_cases import (
+    QUESTIONS,
+    TRAIN,
+    VAL,
+    Sort,
+    TwoSteps,
+    correct,
+    from_demos,
+    is_proposal,
+    learner,
+    same_answer,
+    search,
+    two_steps,
+)
 
 import declm as dm
 from declm.messages import Request, Response
@@ -128,7 +140,7 @@ async def test_a_cancelled_coroutine_is_cancelled() -> None:
             progress=False,
         )
     )
-    while len(lm.requests) < 60:
+    while len(lm.requests) < 60:  # noqa: ASYNC110  # the double knows no events
         await asyncio.sleep(0.005)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

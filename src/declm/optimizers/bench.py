@@ -63,10 +63,8 @@ class Bench:
     ledger: Ledger | None
     runs: int = 0
     troubles: list[str] = field(default_factory=list[str])
+    harvested: set[str] = field(default_factory=set[str])
     _cost: Usage = field(default_factory=Usage)
-    _given: dict[tuple[int, int, str], RowResult[Any, Any]] = field(
-        default_factory=dict[tuple[int, int, str], RowResult[Any, Any]]
-    )  # of the given state, whose rows serve as baseline, for demos and for the confirmation, by runner and sample
 
     @classmethod
     @contextmanager
@@ -181,8 +179,9 @@ class Bench:
         """Run the teacher; one result per row, None where the provider failed.
 
         Sample 0 runs the teacher as it is, others at temperature 1. A row's own demos are left out of
-        the prompt, so that it is not shown its own answer.
+        the prompt, so that it is not shown its own answer. The rows count as harvested from then on.
         """
+        self.harvested |= {row_hash(row) for row in rows}
         base, made = self.problem.teacher.state, list[Traced | None]()
         for group, state in _by_state(base if sample == 0 else _warm(base), rows):
             made += [self._traced(result) for result in await self._run(self.teacher, group, state, sample)]
@@ -195,7 +194,7 @@ class Bench:
         state: ProgramState,
         sample: int = 0,
     ) -> list[RowResult[Any, Any]]:
-        limit, hashes = ErrorLimit(MAX_ERRORS, len(rows)), [row_hash(row) for row in rows]
+        limit = ErrorLimit(MAX_ERRORS, len(rows))
         # Code that crashes under the given state is broken; under a candidate it is the candidate's fault.
         own = state.hash == self.problem.program.state.hash
 
@@ -204,22 +203,11 @@ class Bench:
             self._cost = self._cost + result.usage
             if result.restored:
                 self.meter.charge(result.usage)
-            if own and not result.is_error:
-                self._given[id(runner), sample, result.row_hash] = result
             if own or result.outcome == "unscored":
                 limit.see(result)
 
-        known = {h: r for h in hashes if own and (r := self._given.get((id(runner), sample, h)))}
-        missing = [i for i, h in enumerate(hashes) if h not in known]
-        new = await runner.run(
-            [rows[i] for i in missing],
-            indices=[self.problem.numbers.get(hashes[i], i) for i in missing],
-            state=state,
-            sample=sample,
-            on_result=count,
-        )
-        results = {**known, **{hashes[i]: result for i, result in zip(missing, new, strict=True)}}
-        return [results[h] for h in hashes]
+        numbers = [self.problem.numbers.get(row_hash(row), index) for index, row in enumerate(rows)]
+        return await runner.run(rows, indices=numbers, state=state, sample=sample, on_result=count)
 
     def _traced(self, result: RowResult[Any, Any]) -> Traced | None:
         if result.score is None or result.trace is None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -284,7 +285,7 @@ class _Search:
         assert self.baseline is not None
         if self._best is self.baseline:
             return [], []
-        rows = _unseen(problem, self._best.state)[:CONFIRM_ROWS]
+        rows = _unseen(problem, self._best.state, self.bench.harvested)[:CONFIRM_ROWS]
         while rows and not self.bench.affords(2 * len(rows), 1.0):
             rows = rows[: len(rows) // 2]
         try:
@@ -340,11 +341,15 @@ class _Search:
         return problem.accept == "best" or self.verdict.significant
 
 
-def _unseen(problem: Problem[Any], winner: ProgramState) -> list[BaseModel]:
-    """Rows of train, in one random order, that the winner neither shows as demos nor quotes."""
+def _unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[str]) -> list[BaseModel]:
+    """Rows of train, in one random order, that the winner neither shows as demos nor quotes.
+
+    Harvested rows are no test either: those that the given program got right became demos, so it would
+    be measured on what it gets wrong.
+    """
     shown = {demo.row for state in winner.predictors.values() for demo in state.demos}
     texts = [state.instructions for state in winner.predictors.values() if state.instructions]
-    rows = [row for row in problem.train if row_hash(row) not in shown]
+    rows = [row for row in problem.train if row_hash(row) not in shown | harvested]
     rows = [row for row in rows if not any(leaks(text, [row]) for text in texts)]
     random.Random(f"declm:{problem.seed}:confirm").shuffle(rows)
     return rows
