@@ -26,7 +26,7 @@ class Look(dm.Signature):
     """Say in a few words what can be seen on the plant and around it."""
 
     report: str = dm.Input("what the owner wrote")
-    signs: str = dm.Output("the signs", max_length=120)
+    signs: str = dm.Output("the signs", max_length=60)
 
 
 class Diagnose(dm.Signature):

@@ -8,10 +8,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from declm import settings
 from declm.files import cache_dir
+
+# The machine may be busy; speed has tests of its own.
+hypothesis.settings.register_profile("declm", deadline=None)
+hypothesis.settings.load_profile("declm")
 
 _LOCAL_NAMES = {"localhost", "", None}
 

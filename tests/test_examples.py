@@ -39,10 +39,10 @@ def learner(request: Request) -> str:
     assert request.schema is not None
     (key,) = request.schema["properties"]
     last, has_demos = request.messages[-1].content, len(request.messages) > 2
-    report = next((text for text in CAUSES if text[:100] in last), "")
+    report = next((text for text in CAUSES if text[:60] in last), "")
     cause = CAUSES.get(report, "water")
     if key == "signs":
-        return json.dumps({key: report[:100] if has_demos or cause == "water" else "a plant"})
+        return json.dumps({key: report[:60] if has_demos or cause == "water" else "a plant"})
     if key == "instructions":
         return json.dumps({key: "Find out what the plant suffers from."})
     return json.dumps({key: cause if has_demos else "water"})
@@ -144,5 +144,5 @@ def test_own_csv_runs_on_a_real_model(example: ModuleType, tmp_path: Path, capsy
 @pytest.mark.parametrize("example", ["two_steps"], indirect=True)
 def test_two_steps_gives_both_predictors_demos_on_a_real_model(example: ModuleType) -> None:
     dm.configure(lm="local/smollm2")
-    counts = example.demos(example.tell(calls=300).program)
+    counts = example.demos(example.tell(calls=240).program)
     assert all(counts.values()), counts

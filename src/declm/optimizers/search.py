@@ -349,7 +349,7 @@ def _unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[
     """
     shown = {demo.row for state in winner.predictors.values() for demo in state.demos}
     texts = [state.instructions for state in winner.predictors.values() if state.instructions]
-    rows = [row for row in problem.train if row_hash(row) not in shown | harvested]
+    rows = [row for row in problem.train if row_hash(row) not in {*shown, *harvested}]
     rows = [row for row in rows if not any(leaks(text, [row]) for text in texts)]
     random.Random(f"declm:{problem.seed}:confirm").shuffle(rows)
     return rows
