@@ -14,6 +14,7 @@ from sources import SOURCES
 
 import declm as dm
 from declm import errors
+from declm.templates.environment import Environment
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES_OF_CODE = {page: blocks(page) for page in PAGES}
@@ -84,3 +85,10 @@ def test_every_error_is_explained() -> None:
     kinds = [cls.__name__ for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, BaseException)]
     explained = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
     assert sorted(explained) == sorted(kinds)
+
+
+def test_every_filter_of_templates_is_listed() -> None:
+    text = (ROOT / "docs" / "prompts.md").read_text("utf-8")
+    found = re.search(r"Its filters are (.*?)\. A value", text, re.DOTALL)
+    assert found
+    assert set(re.findall(r"`(\w+)`", found[1])) == Environment().filters.keys() - {"charge"}  # for our own use

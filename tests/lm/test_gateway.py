@@ -38,6 +38,7 @@ from declm.lm.retried import Retried, RetryPolicy
 from declm.messages import Message, Request
 
 KEY = "canary-key-0123456789"
+SLACK_S = 3.0  # for a busy machine; every hang below lasts half a minute or more
 HI = Request((Message("system", "be brief"), Message("user", "hi")))
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 
@@ -155,7 +156,7 @@ def test_the_deadline_holds_under_every_fault(server: FaultServer, fault: Answer
     began_s = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         lm.complete(HI)
-    assert time.monotonic() - began_s < 1.0
+    assert time.monotonic() - began_s < 0.5 + SLACK_S
 
 
 async def test_the_deadline_holds_in_async_code(server: FaultServer) -> None:
@@ -163,7 +164,7 @@ async def test_the_deadline_holds_in_async_code(server: FaultServer) -> None:
     began_s = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await LM("openai/gpt-4o-mini", api_base=server.url, api_key=KEY, deadline=0.3).acomplete(HI)
-    assert time.monotonic() - began_s < 0.8
+    assert time.monotonic() - began_s < 0.3 + SLACK_S
 
 
 def test_a_timeout_of_the_request_is_its_own_error(server: FaultServer) -> None:
@@ -335,6 +336,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.timeout(180)  # the child imports litellm
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_ctrl_c_ends_a_call_to_a_hung_server(server: FaultServer) -> None:
     server.script(Answer(hang_s=60))
@@ -346,8 +348,8 @@ def test_ctrl_c_ends_a_call_to_a_hung_server(server: FaultServer) -> None:
         sent_s = time.monotonic()
         child.send_signal(signal.SIGINT)
         assert child.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - sent_s < 1.0
-        assert child.wait(20) == 0  # tearing litellm's modules down alone takes two seconds
+        assert time.monotonic() - sent_s < 1.0 + SLACK_S
+        assert child.wait(60) == 0  # tearing litellm's modules down alone takes two seconds
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -30,6 +30,9 @@ from declm.messages import Request, Response
 from declm.optimizers import JointSearch
 from declm.testing import FunctionLM
 
+SOON_S = 10.0
+"""Much less than the waits below, and enough for a busy machine."""
+
 
 class StallingLM(FunctionLM):
     """Answers so many requests, presses Ctrl-C, and never answers again."""
@@ -52,7 +55,7 @@ class StallingLM(FunctionLM):
 def test_the_best_so_far_is_returned_when_the_user_presses_ctrl_c() -> None:
     lm = StallingLM(from_demos, alive=200)
     best = search(dm.Predict(Sort, lm=lm), trials=30)
-    assert time.monotonic() - lm.pressed_s[0] < 3.0
+    assert time.monotonic() - lm.pressed_s[0] < SOON_S
     assert best.report.stopped == "Ctrl-C"
     assert "Ctrl-C ended the search." in str(best.report)
     assert best.report.accepted
@@ -84,7 +87,7 @@ def test_before_the_given_program_is_scored_there_is_nothing_to_return(tmp_path:
     stalling = StallingLM(from_demos, alive=20)
     with pytest.raises(dm.Interrupted, match="stopped before there was a result; the ledger .* keeps what is done"):
         search(dm.Predict(Sort, lm=stalling), name=ledger)
-    assert time.monotonic() - stalling.pressed_s[0] < 3.0
+    assert time.monotonic() - stalling.pressed_s[0] < SOON_S
     lm = learner(from_demos)
     best = search(dm.Predict(Sort, lm=lm), name=ledger, trials=0)
     assert len(lm.requests) == len(VAL) - 20
@@ -109,13 +112,13 @@ def test_plain_code_that_hangs_in_a_thread_does_not_hold_up_ctrl_c() -> None:
             if not pressed:
                 pressed.append(time.monotonic())
                 signal.raise_signal(signal.SIGINT)
-            release.wait(30)
+            release.wait(45)
         return two_steps(request)
 
     try:
         with dm.context(lm=FunctionLM(reply)):
             best = search(TwoSteps(), train=QUESTIONS[:26], val=QUESTIONS[26:], metric=same_answer, proposals=0)
-        assert time.monotonic() - pressed[0] < 3.0
+        assert time.monotonic() - pressed[0] < SOON_S
         assert best.report.stopped == "Ctrl-C"
     finally:
         release.set()

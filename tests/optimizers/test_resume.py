@@ -14,6 +14,7 @@ import resumed_search
 from search_cases import VAL, Sort, correct, from_demos, learner, search, told
 
 import declm as dm
+from declm.optimizers import JointSearch
 
 IN_FLIGHT = 2 * 16
 """Calls that a kill can lose: two for each of the rows in flight."""
@@ -49,6 +50,7 @@ def kill_at(process: subprocess.Popen[str], calls: Path, wanted: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process as POSIX does")
+@pytest.mark.timeout(180)  # three processes that import Optuna, maybe on a busy machine
 def test_a_search_that_is_killed_twice_ends_like_an_unbroken_one(
     tmp_path: Path, unbroken: tuple[dict[str, Any], int]
 ) -> None:
@@ -73,7 +75,7 @@ def test_a_finished_search_is_free_the_second_time(tmp_path: Path, unbroken: tup
 def test_a_search_with_one_trial_in_flight_resumes_too(tmp_path: Path) -> None:
     ledger = str(tmp_path / "search.sqlite")
     first, second = learner(from_demos), learner(from_demos)
-    options = {"optimizer": dm.optimizers.JointSearch(trials=5, proposals=2, parallel=1), "name": ledger}
+    options = {"optimizer": JointSearch(trials=5, proposals=2, parallel=1), "name": ledger}
     best = search(dm.Predict(Sort, lm=first), **options)
     again = search(dm.Predict(Sort, lm=second), **options)
     assert told(best) == told(again)

@@ -25,8 +25,8 @@ G = TypeVar("G", bound=BaseModel)
 VAL_SHARE = 0.5
 """Share of train that becomes val where none is given."""
 
-PATIENCE_S = 3.0
-"""Seconds that Ctrl-C leaves to the calls in flight and to the test of the best so far."""
+PATIENCE_S = 10.0
+"""Seconds that Ctrl-C leaves at most to the test of the best so far; a second Ctrl-C ends it at once."""
 
 
 def optimize(
