@@ -11,6 +11,8 @@ import pytest
 
 import declm
 
+pytestmark = pytest.mark.timeout(300)  # a fresh process may wait long for a busy machine
+
 HEAVY = ["aiohttp", "httpx", "instructor", "litellm", "numpy", "openai", "optuna", "pandas", "tqdm", "xllamacpp"]
 
 WATCH = """
@@ -33,7 +35,7 @@ PREDICTOR = DECLARE + "dm.Predict(QA)\n"
 
 
 def fresh(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, f"importing must print nothing, and warned: {done.stderr}"
     return done.stdout
