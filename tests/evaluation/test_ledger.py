@@ -244,6 +244,10 @@ def as_model(question: str) -> Answer:
     return Answer(parts=(1, 2))
 
 
+def as_half_a_pair(question: str) -> QA:
+    return QA(question=question, answer="\ud83d")
+
+
 def as_list(question: str) -> list[QA]:
     return [QA(question=question, answer="a"), QA(question="open")]
 
@@ -261,7 +265,7 @@ class Inner(dm.Module):
         return Answer(parts=(3,))
 
 
-@pytest.mark.parametrize("program", [as_model, as_list, as_optional, unannotated, Inner()])
+@pytest.mark.parametrize("program", [as_model, as_half_a_pair, as_list, as_optional, unannotated, Inner()])
 def test_outputs_come_back_as_what_they_were(program: Any) -> None:
     seen: list[Any] = []
 

@@ -145,12 +145,16 @@ class _Reader:
         return self._validated(named, kind, values)
 
     def _validated(self, values: dict[str, Any], kind: Kind, given: Mapping[str, Any]) -> tuple[Any, str]:
-        try:
-            if kind == "json":  # JSON rules, so that strict fields take dates, sets and enums
-                return self._spec.cls.model_validate_json(json.dumps(values)), ""
-            return self._spec.cls.model_validate(values), ""
+        cls, problem = self._spec.cls, ""
+        if kind == "json":
+            try:  # JSON rules, so that strict fields take dates, sets and enums
+                return cls.model_validate_json(json.dumps(values)), ""
+            except ValidationError as error:
+                problem = "; ".join(_told(error, given))
+        try:  # which takes half a surrogate pair, that is no JSON for Pydantic
+            return cls.model_validate(values), ""
         except ValidationError as error:
-            return None, "; ".join(_told(error, given))
+            return None, problem or "; ".join(_told(error, given))
 
 
 def _read_cell(field: FieldSpec, text: str) -> Any:

@@ -26,6 +26,7 @@ def write(rows: Iterable[BaseModel], path: str | Path) -> None:
         raise UsageError(f"can't write rows as {str(path)!r}: the name must end in .jsonl")
     lines = [json.dumps(row.model_dump(mode="json", by_alias=True), ensure_ascii=False) for row in rows]
     try:
-        write_atomic(target, "".join(f"{line}\n" for line in lines))
+        # Half a surrogate pair, which UTF-8 refuses, becomes its JSON escape.
+        write_atomic(target, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise DataError(f"can't write {str(path)!r}: {error.strerror or error}") from error

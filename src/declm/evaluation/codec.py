@@ -69,7 +69,10 @@ class OutputCodec:
         try:
             return self._adapter.validate_json(json.dumps(data))
         except ValidationError as error:
-            raise StateError(f"a kept output does not fit the program's return type: {error}") from error
+            try:  # half of a surrogate pair, as LMs write at times, is no JSON for Pydantic
+                return self._adapter.validate_python(data)
+            except ValidationError:
+                raise StateError(f"a kept output does not fit the program's return type: {error}") from error
 
     def _dump(self, value: Any) -> Any:
         if self._adapter is None:
