@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -617,3 +619,11 @@ def test_a_signature_of_predict_is_readable() -> None:
     assert list(inspect.signature(dm.Predict.__init__).parameters) == [
         *("self", "signature", "format", "lm", "template", "retries")
     ]
+
+
+def test_a_predictor_that_has_been_called_can_be_copied_and_pickled() -> None:
+    predict = dm.Predict(Triage, lm="openai/gpt-5-mini").with_instructions("Be quick.")
+    shown = predict.render(ticket="t")
+    for made in (copy.copy(predict), copy.deepcopy(predict), pickle.loads(pickle.dumps(predict))):
+        assert made is not predict
+        assert made.render(ticket="t") == shown

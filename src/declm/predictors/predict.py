@@ -164,6 +164,10 @@ class Predict(Stateful, Module, Generic[P, S]):
         made._lm = lms.resolve(lm)
         return made
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles render anew: compiled templates can be neither copied nor pickled.
+        return {**vars(self), "_prompts": {}}
+
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(self._spec.inputs), ", ".join(self._spec.outputs)
         return f"{type(self).__name__}({self._spec.name}: {inputs} -> {outputs})"
