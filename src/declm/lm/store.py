@@ -7,6 +7,7 @@ alone. Each is logged once per process (logger `declm`).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -38,6 +39,7 @@ class Store:
         self._idle = list[sqlite3.Connection]()
         self._lock = threading.Lock()
         self._reported = set[str]()
+        atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._abandon)
 
