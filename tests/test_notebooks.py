@@ -90,7 +90,7 @@ def check(namespace: dict[str, Any], shown: dict[str, str], lm: FunctionLM) -> N
     assert shown["report"].startswith("<")
     assert "Accepted" in shown["report"]
     assert namespace["after"].score == 1.0
-    assert namespace["again"].state == best.program.state
+    assert shown["save"] == "True"
     assert "Tell thanks" in "".join(request.messages[0].content for request in lm.requests)
 
 

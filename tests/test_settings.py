@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,3 +230,28 @@ def test_sampling_reaches_requests_and_ends() -> None:
         ask(question="q")
     ask(question="q")
     assert [request.sample for request in lm.requests] == [2, 0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_sees_what_was_in_force() -> None:
+    code = """
+        import os
+        import declm as dm
+        from declm.settings import current
+        from declm.testing import ScriptedLM
+
+        dm.configure(lm=ScriptedLM(["a"], name="process"))
+        with dm.context(lm=ScriptedLM(["b"], name="here")):
+            if os.fork() == 0:
+                print(current().lm.model, current().lm.complete(dm.Request(messages=())).text, flush=True)
+                os._exit(0)
+            os.wait()
+        if os.fork() == 0:
+            print(current().lm.model, current().lm.complete(dm.Request(messages=())).text, flush=True)
+            os._exit(0)
+        os.wait()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["here b", "process a"]

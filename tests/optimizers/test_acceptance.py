@@ -51,7 +51,7 @@ def simulate(seed: int, draw: Draw, advantages: Sequence[float], rows: int, conf
 @pytest.mark.parametrize("draw", [binary, graded])
 @pytest.mark.parametrize("confirm", [0, 40])
 def test_where_all_candidates_are_equal_gains_are_rarely_accepted(draw: Draw, confirm: int) -> None:
-    runs = 150
+    runs = 100
     accepted = sum(simulate(seed, draw, [0.0] * 6, 32, confirm) for seed in range(runs))
     assert accepted / runs <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)
 
