@@ -20,12 +20,12 @@ from declm.signature import Signature
 from declm.usage import Budget
 
 ROWS = Path(__file__).parent / "tool_library"
-CALLS = 700
-"""Calls that the search may make; about three minutes on two cores."""
+CALLS = 500
+"""Calls that the search may make; about two and a half minutes on two cores."""
 
-TRIALS = 6
+TRIALS = 4
 PROPOSALS = 2
-MAX_DEMOS = 16
+MAX_DEMOS = 8
 
 Desk = Literal["booking", "repair", "fees", "advice", "donation"]
 Say = Callable[[str], None]
