@@ -1,4 +1,4 @@
-"""What goes to an LM and what comes back: `Message`, `Request`, `Response`, `Capabilities`."""
+"""What goes to an LM and what comes back: `Message`, `Request`, `Response`, `Chunk`, `Capabilities`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import Any, Literal
 from declm.usage import Usage
 
 Finish = Literal["stop", "length", "filter"]
+
+NativeMode = Literal["json_schema", "tools", "json"]
+"""How a provider's API takes the wanted shape: as schema of the reply, as a tool to call, as plain JSON mode."""
+
+SchemaRules = Literal["all", "openai", "azure", "anthropic", "gemini"]
+"""Whose subset of JSON schema holds; `all` for engines that take everything that declm says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Request:
             can't constrain its output ignores it.
         options: sampling and provider options of this request; they win over the LM's own.
         sample: index among several samples of one prompt; part of cache keys, never sent.
-        role: which LM answers (`task`, `proposer`, `judge`, ...).
+        role: which LM answers (`task`, `extractor`, `proposer`, `judge`, ...).
         cacheable: False keeps the request and its reply out of every cache.
         logprobs: alternatives per token whose log-probabilities are wanted; 0 for none.
     """
@@ -80,13 +86,28 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a reply that is streamed.
+
+    The pieces of `text` and `reasoning` come in order and join to those of the reply. The last chunk
+    holds no piece but `response`: the whole reply, as the LM would have given it in one.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    response: Response | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an LM can do, as data, so that formats and searches need not know it.
 
     Args:
         structured: it can constrain its reply to a JSON schema.
         tools: it takes native tool definitions.
-        native: the provider's structured output goes through its own API modes (`native` format).
+        native: the best mode that the provider's own API has for structured output, None if it
+            has none or is unknown.
+        schemas: the subset of JSON schema that it takes.
         context_tokens: size of its window, None if unknown.
         concurrency: calls in flight that serve it best.
         logprobs: alternatives per token that it gives log-probabilities for; 0 for none.
@@ -95,8 +116,24 @@ class Capabilities:
 
     structured: bool = False
     tools: bool = False
-    native: bool = False
+    native: NativeMode | None = None
+    schemas: SchemaRules = "all"
     context_tokens: int | None = None
     concurrency: int = 16
     logprobs: int = 0
     priced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a format read from a reply.
+
+    Args:
+        values: outputs by key, as JSON that the signature validates.
+        problems: what is wrong with outputs that stand in the reply and can't be read, by key.
+        repairs: what had to be mended, in words.
+    """
+
+    values: dict[str, Any]
+    problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    repairs: tuple[str, ...] = ()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-from declm.messages import Capabilities, Request, Response
+from declm.messages import Capabilities, Chunk, Fields, Request, Response
 
 
 @runtime_checkable
@@ -43,6 +43,23 @@ class LM(Protocol):
         """Answer one request without blocking the event loop; errors as in `complete`."""
         ...
 
+    def stream(self, request: Request) -> Generator[Chunk]:
+        """Answer one request piece by piece; the last chunk carries the whole `Response`.
+
+        Nothing is sent before the first chunk is asked for; errors as in `complete`, with any chunk.
+        `close()`, or leaving the loop, ends the work: the connection is closed or decoding stopped,
+        and budgets are charged with what is known to have been spent.
+        """
+        ...
+
+    def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Answer one request piece by piece without blocking the event loop; as `stream`.
+
+        `aclose()` and cancellation end the work at once; after a mere `break` the event loop does so
+        a moment later, as for every async generator.
+        """
+        ...
+
     def commit(self, request: Request, response: Response) -> None:
         """Keep a reply that has been validated; LMs without a cache do nothing."""
         ...
@@ -54,7 +71,8 @@ def is_lm(value: object) -> TypeGuard[LM]:
     `isinstance(value, LM)` would read the properties on older Pythons, and `capabilities` may have to
     import a provider's library.
     """
-    return all(callable(getattr(value, name, None)) for name in ("complete", "acomplete", "commit"))
+    methods = ("complete", "acomplete", "stream", "astream", "commit")
+    return all(callable(getattr(value, name, None)) for name in methods)
 
 
 class Format(Protocol):
@@ -72,14 +90,34 @@ class Format(Protocol):
         """Write the request for inputs given as JSON values by key."""
         ...
 
-    def parse(self, prompt: Any, response: Response) -> dict[str, Any]:
-        """Read the output values by key.
+    def parse(self, prompt: Any, response: Response) -> Fields:
+        """Read the outputs that the reply holds.
 
         Raises:
-            ParseError: the reply can't be read.
+            ParseError: the reply can't be read, or holds none of them.
         """
+        ...
+
+    def partial(self, prompt: Any, text: str) -> dict[str, Any]:
+        """The outputs that the beginning of a reply shows so far, validated one by one, by key."""
+        ...
+
+    def answer(self, prompt: Any, outputs: Mapping[str, Any]) -> str:
+        """Write the reply that says these outputs, given as JSON values by key."""
         ...
 
     def reask(self, prompt: Any, request: Request, response: Response, reason: str) -> Request:
         """Write the request that follows a reply which could not be accepted, giving the reason."""
+        ...
+
+
+@runtime_checkable
+class Drafting(Format, Protocol):
+    """A format in two steps: `render` asks for a draft in free words, `extraction` for its values.
+
+    `parse` and `reask` are about replies to the extraction.
+    """
+
+    def extraction(self, prompt: Any, text: str) -> Request:
+        """Write the request that has the outputs read from a draft; its role is `extractor`."""
         ...

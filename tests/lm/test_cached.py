@@ -11,7 +11,7 @@ from fault_server import FaultServer, completion, serving
 from declm import settings
 from declm.lm import LM
 from declm.lm.cached import Cached
-from declm.messages import Message, Request, Response
+from declm.messages import Chunk, Message, Request, Response
 from declm.testing import FunctionLM
 from declm.usage import Usage
 
@@ -157,3 +157,24 @@ def test_a_bad_reply_is_never_stuck_in_the_cache(server: FaultServer) -> None:
         server.script(bad, completion("good"))
         assert lm.complete(HI).text != "good"  # the caller can't use it, and does not commit
         assert lm.complete(HI).text == "good"
+
+
+async def test_a_stream_is_a_hit_once_its_reply_was_committed() -> None:
+    inner = Counted()
+    lm = Cached(inner, None)
+    *pieces, last = lm.stream(HI)
+    assert last.response is not None
+    assert "".join(piece.text for piece in pieces) == last.response.text == "reply 1"
+    lm.commit(HI, last.response)
+    hit = Response("reply 1", usage=Usage(cached=1), model="counted", cached=True)
+    expected = [Chunk("reply 1"), Chunk(response=hit)]
+    assert list(lm.stream(HI)) == [chunk async for chunk in lm.astream(HI)] == expected
+    assert len(inner.requests) == 1
+
+
+def test_a_hit_keeps_its_reasoning_and_an_empty_one_has_no_piece() -> None:
+    lm = Cached(Counted(), None)
+    lm.commit(HI, Response("4", reasoning="two and two"))
+    assert next(lm.stream(HI)) == Chunk("4", "two and two")
+    lm.commit(OTHERS[0], Response(""))
+    assert [chunk.response is None for chunk in lm.stream(OTHERS[0])] == [False]

@@ -240,10 +240,11 @@ def test_reasoning_is_kept_apart_from_the_text(server: FaultServer) -> None:
 
 def test_the_arguments_of_a_tool_call_are_the_text(server: FaultServer) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "reply", "arguments": '{"a": "b"}'}}
-    server.script(completion(None, finish="tool_calls", tool_calls=[call]))
     tool = {"type": "function", "function": {"name": "reply", "parameters": SCHEMA}}
-    response = gateway(server).complete(Request(HI.messages, SCHEMA, options={"tools": [tool]}))
-    assert (response.text, response.finish) == ('{"a": "b"}', "stop")
+    for said in (None, "", "I will fill in the form."):
+        server.script(completion(said, finish="tool_calls", tool_calls=[call]))
+        response = gateway(server).complete(Request(HI.messages, SCHEMA, options={"tools": [tool]}))
+        assert (response.text, response.finish) == ('{"a": "b"}', "stop")
 
 
 def test_usage_counts_tokens_price_and_time(server: FaultServer) -> None:
@@ -261,13 +262,16 @@ def test_a_model_without_a_price_is_counted_as_such(server: FaultServer) -> None
 
 def test_capabilities_come_from_the_table() -> None:
     known = LM("openai/gpt-4o-mini").capabilities
-    assert (known.structured, known.native, known.tools, known.priced) == (True, True, True, True)
+    assert (known.structured, known.native, known.tools, known.priced) == (True, "json_schema", True, True)
+    assert (known.schemas, LM("anthropic/claude-sonnet-4-5").capabilities.schemas) == ("openai", "anthropic")
+    old = LM("openai/gpt-4").capabilities
+    assert (old.structured, old.native) == (False, "tools")
     assert known.context_tokens == 128_000
 
 
 def test_an_unknown_model_behind_an_endpoint_of_the_user_is_trusted_with_schemas() -> None:
     own = LM("openai/my-finetune", api_base="http://127.0.0.1:9/v1").capabilities
-    assert (own.structured, own.native, own.priced) == (True, False, False)
+    assert (own.structured, own.native, own.schemas, own.priced) == (True, None, "all", False)
     assert not LM("openai/my-finetune").capabilities.structured
     assert not LM("openai/my-finetune", api_base="http://127.0.0.1:9/v1", structured=False).capabilities.structured
     assert LM("hosted_vllm/mine").capabilities.structured

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from declm import settings
 from declm.errors import ContextTooLong, DeadlineExceeded
 from declm.lm import LM
 from declm.lm.engine import Engine
 from declm.lm.local import Local
-from declm.messages import Message, Request
+from declm.messages import Chunk, Message, Request, Response
+from declm.usage import Budget, Meter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -177,6 +179,76 @@ def test_threads_share_the_engine(lm: LM) -> None:
     for thread in threads:
         thread.join()
     assert len(set(texts)) == 1
+
+
+def _texts(chunks: list[Chunk]) -> tuple[str, Response]:
+    assert chunks[-1].response is not None
+    return "".join(chunk.text for chunk in chunks), chunks[-1].response
+
+
+async def test_a_stream_gives_the_reply_token_by_token(lm: LM) -> None:
+    whole = lm.complete(SUM)
+    for chunks in (list(lm.stream(SUM)), [chunk async for chunk in lm.astream(SUM)]):
+        text, response = _texts(chunks)
+        assert text == response.text == whole.text
+        assert (response.finish, response.usage.tokens) == (whole.finish, whole.usage.tokens)
+        assert len(chunks) > 5
+
+
+def test_the_first_token_comes_long_before_the_last(lm: LM) -> None:
+    times = [time.monotonic() for _ in lm.stream(Request(STORY.messages, options={"max_tokens": 60}))]
+    assert times[-1] - times[0] > 10 * (times[1] - times[0])
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+async def test_closing_a_stream_frees_the_engine(lm: LM, tokens: int) -> None:
+    meter = Meter(Budget())
+    with settings.metered(meter):
+        chunks = lm.stream(STORY)
+        assert all(next(chunks).text for _ in range(tokens))
+        chunks.close()
+        later = lm.astream(STORY)
+        assert all([(await anext(later)).text for _ in range(tokens)])
+        await later.aclose()
+    assert meter.spent.calls == 2
+    assert meter.spent.output_tokens >= 2
+    began_s = time.monotonic()
+    assert "4" in lm.complete(SUM).text
+    assert time.monotonic() - began_s < 1.0 + SLACK_S  # the whole story takes half a minute
+
+
+async def test_cancelling_a_stream_frees_the_engine(lm: LM) -> None:
+    async def read() -> None:
+        async for _ in lm.astream(STORY):
+            pass
+
+    task = asyncio.create_task(read())
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    began_s = time.monotonic()
+    assert "4" in lm.complete(SUM).text
+    assert time.monotonic() - began_s < 1.0 + SLACK_S
+
+
+def test_a_prompt_that_is_too_long_is_refused_in_a_stream_too(lm: LM) -> None:
+    with pytest.raises(ContextTooLong, match="fewer or shorter demonstrations"):
+        next(lm.stream(Request((Message("user", "word " * 9000),))))
+
+
+def test_the_deadline_holds_in_a_stream(model: str) -> None:
+    hurried = LM(model, threads=1, cache=False, deadline=0.6)
+    with pytest.raises(DeadlineExceeded):
+        list(hurried.stream(STORY))
+
+
+def test_a_slow_reader_takes_no_time_of_the_model(model: str) -> None:
+    patient = LM(model, threads=1, cache=False, deadline=5.0, max_tokens=10)
+    chunks = patient.stream(SUM)
+    next(chunks)
+    time.sleep(6.0)
+    assert _texts(list(chunks))[1].usage.seconds < 5.0
 
 
 def _script(body: str, gguf: Path) -> subprocess.Popen[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import closing
 
 import pytest
 from fault_server import FaultServer, completion, failure
@@ -13,7 +15,8 @@ from declm.lm import LM
 from declm.lm.gateway import Gateway
 from declm.lm.metered import Metered
 from declm.lm.retried import Retried, RetryPolicy
-from declm.messages import Message, Request
+from declm.messages import Chunk, Message, Request
+from declm.testing import FunctionLM
 from declm.usage import Budget, Meter, Usage
 
 
@@ -103,3 +106,48 @@ def test_threads_together_never_pass_the_budget(server: FaultServer) -> None:
         for thread in threads:
             thread.join()
     assert (server.count, len(refused)) == (5, 7)
+
+
+class Endless(FunctionLM):
+    """Streams without end, and notes when it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _request: "")
+        self.closed = 0
+
+    def stream(self, request: Request) -> Generator[Chunk]:
+        """Give four characters at a time."""
+        try:
+            while True:
+                yield Chunk("word")
+        finally:
+            self.closed += 1
+
+    async def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Give four characters at a time."""
+        with closing(self.stream(request)) as chunks:
+            for chunk in chunks:
+                yield chunk
+
+
+async def test_a_stream_that_is_left_is_closed_and_charged_with_what_was_read() -> None:
+    inner, request = Endless(), ask("x" * 40)
+    meter = Meter(Budget())
+    with settings.metered(meter):
+        chunks = Metered(inner).stream(request)
+        assert [next(chunks).text for _ in range(5)] == ["word"] * 5
+        chunks.close()
+        assert (inner.closed, meter.spent) == (1, Usage(calls=1, input_tokens=10, output_tokens=5))
+        later = Metered(inner, lambda _request, text: Usage(calls=1, usd=len(text))).astream(request)
+        assert [(await anext(later)).text for _ in range(5)] == ["word"] * 5
+        await later.aclose()
+        assert (inner.closed, meter.spent.calls, meter.spent.usd) == (2, 2, 20)
+
+
+def test_the_budget_of_the_place_where_reading_began_is_charged() -> None:
+    meter = Meter(Budget())
+    with settings.metered(meter):
+        chunks = Metered(Endless()).stream(ask("hi"))
+        next(chunks)
+    chunks.close()
+    assert (meter.spent.calls, meter.spent.output_tokens) == (1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 
 import pytest
@@ -22,7 +23,7 @@ from declm.errors import (
 )
 from declm.lm.base import Send, Sleep
 from declm.lm.retried import Retried, RetryPolicy
-from declm.messages import Message, Request, Response
+from declm.messages import Chunk, Message, Request, Response
 from declm.testing import FunctionLM
 from declm.usage import Usage
 
@@ -152,3 +153,59 @@ def test_no_schedule_of_faults_sends_more_than_the_attempts(faults: list[str], a
     done = run([kinds[f] for f in faults], attempts=attempts)
     assert len(done.sends) <= attempts
     assert (done.response is None) != (done.error is None)
+
+
+def failing(after: int) -> FunctionLM:
+    """An LM whose first stream breaks after so many pieces."""
+    broken = ServerError("it broke")
+
+    class Failing(FunctionLM):
+        def stream(self, request: Request) -> Generator[Chunk]:
+            first = not self.requests
+            for index, chunk in enumerate(super().stream(request)):
+                if first and index == after:
+                    raise broken
+                yield chunk
+
+        async def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+            for chunk in self.stream(request):
+                yield chunk
+
+    return Failing(lambda _request: "hello", chunk=2)
+
+
+EAGER = RetryPolicy(jitter=lambda: 0.0)
+
+
+async def test_a_stream_is_tried_again_until_its_reader_has_seen_a_piece() -> None:
+    for chunks in (list(Retried(failing(0), EAGER).stream(HI)), await alist(Retried(failing(0), EAGER).astream(HI))):
+        assert [chunk.text for chunk in chunks] == ["he", "ll", "o", ""]
+        assert chunks[-1].response is not None
+        assert (chunks[-1].response.text, chunks[-1].response.usage.calls) == ("hello", 2)
+
+
+async def alist(chunks: AsyncGenerator[Chunk]) -> list[Chunk]:
+    """All chunks of an async stream."""
+    return [chunk async for chunk in chunks]
+
+
+async def test_a_stream_that_breaks_later_is_not_tried_again() -> None:
+    for inner in (failing(1), failing(3)):
+        with pytest.raises(ServerError, match="it broke"):
+            list(Retried(inner, EAGER).stream(HI))
+        assert len(inner.requests) == 1
+    inner = failing(1)
+    with pytest.raises(ServerError, match="it broke"):
+        await alist(Retried(inner, EAGER).astream(HI))
+    assert len(inner.requests) == 1
+
+
+def test_a_deadline_that_passes_in_a_stream_is_its_own_error() -> None:
+    now = [0.0]
+    steps = Retried(FunctionLM(lambda _request: ""), RetryPolicy(clock=lambda: now[0], deadline_s=5.0)).steps(HI)
+    send = next(steps)
+    assert isinstance(send, Send)
+    send.shown.append(Chunk("half"))
+    now[0] = 6.0
+    with pytest.raises(DeadlineExceeded, match="after 1 attempt;"):
+        steps.throw(TimedOut("late"))

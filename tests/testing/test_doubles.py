@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import declm as dm
-from declm.messages import Message, Request, Response
+from declm.messages import Chunk, Message, Request, Response
 from declm.protocols import LM, is_lm
 from declm.testing import FunctionLM, ScriptedLM
 from declm.usage import Meter
@@ -50,3 +50,26 @@ def test_budgets_count_them_and_a_refused_request_is_not_seen() -> None:
         with pytest.raises(dm.BudgetExceeded):
             lm.complete(REQUEST)
     assert (len(lm.requests), meter.spent.calls) == (1, 1)
+
+
+async def test_a_reply_is_streamed_in_pieces_and_counted_once() -> None:
+    reply = Response(text="abcdefg", reasoning="why")
+    lm = ScriptedLM([reply, reply, "abcdefghi", ""], chunk=3)
+    with dm.settings.metered(Meter(dm.Budget())) as meter:
+        chunks = list(lm.stream(REQUEST))
+    whole = Response(text="abcdefg", reasoning="why", usage=dm.Usage(calls=1, input_tokens=3, output_tokens=1))
+    expected = [Chunk(reasoning="why"), Chunk("abc"), Chunk("def"), Chunk("g"), Chunk(response=whole)]
+    assert chunks == expected == [chunk async for chunk in lm.astream(REQUEST)]
+    assert [chunk.text for chunk in lm.stream(REQUEST)] == ["abc", "def", "ghi", ""]
+    assert [chunk.text for chunk in lm.stream(REQUEST)] == [""]
+    assert (len(lm.requests), meter.spent.calls) == (4, 1)
+
+
+def test_a_stream_raises_what_the_script_says() -> None:
+    with pytest.raises(dm.ServerError, match="down"):
+        next(ScriptedLM([dm.ServerError("down")]).stream(REQUEST))
+
+
+def test_pieces_have_a_character_at_least() -> None:
+    with pytest.raises(dm.UsageError, match="chunk=0"):
+        FunctionLM(lambda request: "", chunk=0)

@@ -2,8 +2,9 @@
 
     cached(retried(metered(transport)))
 
-`base` holds what layers share; `gateway` (litellm) and `local` (llama.cpp in this process) are the
-transports; `cached`, `retried` and `metered` are layers; `model` puts them together.
+`base` holds what layers share, `streams` what transports do; `gateway` (litellm) and `local`
+(llama.cpp in this process) are the transports; `cached`, `retried` and `metered` are layers; `model`
+puts them together.
 """
 
 from declm.lm.gateway import register_local

@@ -3,6 +3,9 @@
 A layer's logic is a generator. It yields `Send` (ask the LM inside) and `Sleep`, and receives the
 response or the error. Two short drivers run it, so caching, retrying and metering know nothing of
 threads, event loops or clocks, and compose: `cached(retried(metered(transport)))`.
+
+Two more drivers stream: they pass the pieces of the inside LM's reply on to the reader, and give the
+steps the whole response at its end. So a layer's steps serve all four kinds of call.
 """
 
 from __future__ import annotations
@@ -10,19 +13,25 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from declm import protocols
-from declm.messages import Capabilities, Request, Response
+from declm.messages import Capabilities, Chunk, Request, Response
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Ask the LM inside; the generator receives its response, or its error is raised there."""
+    """Ask the LM inside; the generator receives its response, or its error is raised there.
+
+    `shown` is filled by the driver: the pieces of the reply that a reader has been given so far. A
+    reader that stops listening raises GeneratorExit there, or its task's CancelledError.
+    """
 
     request: Request
+    shown: list[Chunk] = field(default_factory=list[Chunk], init=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,14 @@ class Layer(ABC):
     async def acomplete(self, request: Request) -> Response:
         """Run the steps in this event loop."""
         return await _arun(self.steps(request), self._inner)
+
+    def stream(self, request: Request) -> Generator[Chunk]:
+        """Run the steps in this thread, passing pieces on; see `declm.protocols.LM.stream`."""
+        return _stream(self.steps(request), self._inner)
+
+    def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Run the steps in this event loop, passing pieces on."""
+        return _astream(self.steps(request), self._inner)
 
     def commit(self, request: Request, response: Response) -> None:
         """Hand a validated reply to the LM inside."""
@@ -115,3 +132,69 @@ async def _arun(steps: Steps, inner: protocols.LM) -> Response:
     except StopIteration as stop:
         answer: Response = stop.value
         return answer
+
+
+def _stream(steps: Steps, inner: protocols.LM) -> Generator[Chunk]:
+    send: Send | None = None
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Sleep):
+                time.sleep(step.seconds)
+                step = steps.send(None)
+                continue
+            send = step
+            try:
+                response = yield from _relay(send, inner)
+            except BaseException as error:  # noqa: BLE001  # as above; also the reader's leaving
+                step = steps.throw(error)
+            else:
+                step = steps.send(response)
+    except StopIteration as stop:
+        answer: Response = stop.value
+    yield from _ending(answer, send)
+
+
+def _relay(send: Send, inner: protocols.LM) -> Generator[Chunk, None, Response | None]:
+    with closing(inner.stream(send.request)) as chunks:
+        for chunk in chunks:
+            if chunk.response is not None:
+                return chunk.response
+            send.shown.append(chunk)
+            yield chunk
+    return None
+
+
+async def _astream(steps: Steps, inner: protocols.LM) -> AsyncGenerator[Chunk]:
+    send: Send | None = None
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Sleep):
+                await asyncio.sleep(step.seconds)
+                step = steps.send(None)
+                continue
+            send, response = step, None
+            try:
+                async with aclosing(inner.astream(send.request)) as chunks:
+                    async for chunk in chunks:
+                        if chunk.response is not None:
+                            response = chunk.response
+                            break
+                        send.shown.append(chunk)
+                        yield chunk
+            except BaseException as error:  # noqa: BLE001  # as above; also the reader's leaving
+                step = steps.throw(error)
+            else:
+                step = steps.send(response)
+    except StopIteration as stop:
+        answer: Response = stop.value
+    for chunk in _ending(answer, send):
+        yield chunk
+
+
+def _ending(answer: Response, send: Send | None) -> Generator[Chunk]:
+    """What closes a stream: the response, after its text if the steps have asked nobody for it."""
+    if send is None and (answer.text or answer.reasoning):
+        yield Chunk(answer.text, answer.reasoning or "")
+    yield Chunk(response=answer)

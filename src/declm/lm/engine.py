@@ -107,13 +107,19 @@ class Engine:
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.plan.slots, thread_name_prefix="declm-local")
 
-    def submit(self, body: Mapping[str, Any], stop: Callable[[], bool]) -> Future[list[dict[str, Any]]]:
+    def submit(
+        self,
+        body: Mapping[str, Any],
+        stop: Callable[[], bool],
+        put: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Future[list[dict[str, Any]]]:
         """Start a chat completion; the future holds the chunks of the streamed reply.
 
         Chunks have OpenAI's shape; a failure is one chunk `{"error": ...}`. `stop()` is asked after
-        each chunk and each batch of the prompt; once it is true the call ends early.
+        each chunk and each batch of the prompt; once it is true the call ends early. `put` is called
+        with each chunk as it comes, in a thread of the engine.
         """
-        return self._pool.submit(self._answer, dict(body), stop)
+        return self._pool.submit(self._answer, dict(body), stop, put)
 
     def grammar(self, schema: Mapping[str, Any]) -> str:
         """Write a JSON schema as a grammar that leaves no choice of white space.
@@ -136,12 +142,16 @@ class Engine:
         """Forget the engine in a forked child, where its threads do not exist, without destroying it."""
         keep_alive(self)
 
-    def _answer(self, body: dict[str, Any], stop: Callable[[], bool]) -> list[dict[str, Any]]:
+    def _answer(
+        self, body: dict[str, Any], stop: Callable[[], bool], put: Callable[[dict[str, Any]], None] | None
+    ) -> list[dict[str, Any]]:
         server = self._loaded()
         chunks = list[dict[str, Any]]()
 
         def receive(chunk: dict[str, Any]) -> bool:
             chunks.append(chunk)
+            if put is not None:
+                put(chunk)
             return self._closed.is_set() or stop()
 
         if stop():

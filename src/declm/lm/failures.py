@@ -169,6 +169,12 @@ def _text(error: BaseException, chain: Sequence[BaseException]) -> str:
     return f"{said} ({', '.join(codes)})" if codes else said
 
 
+def unwrapped(error: Exception) -> Exception:
+    """The failure that litellm's error for broken streams is about; any other error as it is."""
+    inner = getattr(error, "original_exception", None)
+    return inner if isinstance(inner, Exception) else error
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The exception, what it was raised from, and so on."""
     seen = set[int]()

@@ -12,18 +12,21 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from declm.errors import LMError, ServerError, TimedOut
+from declm.errors import LMError, ServerError, TimedOut, TransportError
 from declm.lm import bridge
-from declm.lm.failures import causes, read_failure, translate
+from declm.lm.failures import causes, read_failure, translate, unwrapped
 from declm.lm.masking import is_secret, scrub
+from declm.lm.modes import native_mode, schema_rules
 from declm.lm.schemas import is_strict
+from declm.lm.streams import areceive, receive, rough_usage
 from declm.lm.traffic import TRAFFIC
-from declm.messages import Capabilities, Finish, Request, Response
+from declm.messages import Capabilities, Chunk, Finish, Request, Response
 from declm.text import canonical, digest, redact
 from declm.usage import Usage
 
@@ -47,7 +50,11 @@ def load() -> ModuleType:
     atexit.register(TRAFFIC.close)  # after litellm has registered its own clean-up, and so before that runs
     litellm.suppress_debug_info = True
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # failures reach the caller as exceptions
-    litellm.ModelResponse()  # builds its Pydantic classes now, while the warnings that this raises are ignored
+    # While it reads a stream it warns of itself, which is an error where warnings are.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"litellm\..*\.model_response_utils")
+    # Builds their Pydantic classes now, while the warnings that this raises are ignored.
+    litellm.ModelResponse()
+    litellm.ModelResponseStream()
     bridge.register(litellm)
     return litellm
 
@@ -113,7 +120,8 @@ class Gateway:
         return Capabilities(
             structured=structured,
             tools=bool(info and info.get("supports_function_calling")),
-            native=structured and info is not None,
+            native=native_mode(info, structured, self._parameters()) if info else None,
+            schemas=schema_rules(self.model) if info else "all",
             context_tokens=info.get("max_input_tokens") if info else None,
             priced=info is not None,
         )
@@ -131,21 +139,49 @@ class Gateway:
         """Send the request without blocking this event loop; cancelling closes the connection."""
         return await asyncio.wrap_future(TRAFFIC.start(self._send(request)))
 
+    def stream(self, request: Request) -> Generator[Chunk]:
+        """Send the request and give the reply's pieces; closing and Ctrl-C close the connection.
+
+        litellm leaves a refusal out of streams: such a reply comes empty.
+        """
+        return receive(_Call(functools.partial(self._send, request)))
+
+    def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Send the request and give the reply's pieces without blocking this event loop."""
+        return areceive(_Call(functools.partial(self._send, request)))
+
     def commit(self, request: Request, response: Response) -> None:
         """Do nothing: there is no cache here."""
 
-    async def _send(self, request: Request) -> Response:
+    def estimate(self, request: Request, text: str) -> Usage:
+        """What a reply has cost that was left after `text`: tokens roughly, at the table's price."""
+        usage = rough_usage(request, text)
+        litellm = load()
+        try:
+            prices: tuple[float, float] = litellm.cost_per_token(
+                self.model, prompt_tokens=usage.input_tokens, completion_tokens=usage.output_tokens
+            )
+        except Exception:  # noqa: BLE001  # litellm raises a bare one for some models without a price
+            return replace(usage, unpriced=1)
+        return replace(usage, usd=sum(prices))
+
+    async def _send(self, request: Request, put: Callable[[Chunk], None] | None = None) -> Response:
+        """Send the request, in the event loop of `TRAFFIC`; with `put`, as a stream of chunks."""
         litellm = load()
         body = self._body(request)
         limit_s = body.get("timeout")
         began_s = time.monotonic()
         try:
             # litellm's own timeout restarts with every byte, so a slow drip would pass it.
-            reply = await asyncio.wait_for(litellm.acompletion(**body), limit_s)
+            replying = litellm.acompletion(**body) if put is None else _streamed(litellm, body, put)
+            reply = await asyncio.wait_for(replying, limit_s)
         except asyncio.TimeoutError as error:
             raise TimedOut(f"{self.model!r} did not answer within {limit_s} s", model=self.model) from error
         except Exception as error:  # noqa: BLE001  # litellm lets anything through; all is translated
-            raise self._translated(error) from self._harmless(error)
+            failure = unwrapped(error)
+            raise self._translated(failure) from self._harmless(failure)
+        if reply is None:
+            raise TransportError(f"{self.model!r} broke off in the middle of its reply", model=self.model)
         return _response(reply, self.model, time.monotonic() - began_s)
 
     def _body(self, request: Request) -> dict[str, Any]:
@@ -194,6 +230,10 @@ class Gateway:
             raise self._translated(error) from self._harmless(error)
         return info
 
+    def _parameters(self) -> list[str]:
+        """What litellm passes on to the provider."""
+        return load().get_supported_openai_params(self.model) or []
+
     @property
     def _provider(self) -> str:
         return self.model.partition("/")[0]
@@ -222,6 +262,58 @@ class Gateway:
             return f"{sorted(plain)} {secrets.token_hex(16)}"
 
 
+class _Call:
+    """One streamed send; satisfies `declm.lm.streams.Call`."""
+
+    def __init__(self, send: Callable[[Callable[[Chunk], None]], Coroutine[Any, Any, Response]]) -> None:
+        self._send = send
+        self._future: Future[Response] = Future()
+
+    def start(self, put: Callable[[Chunk], None]) -> Future[Response]:
+        self._future = TRAFFIC.start(self._send(put))
+        return self._future
+
+    def response(self) -> Response:
+        return self._future.result()
+
+    def stop(self) -> None:
+        self._future.cancel()
+
+
+async def _streamed(litellm: ModuleType, body: Mapping[str, Any], put: Callable[[Chunk], None]) -> Any:
+    """Pass pieces on as they come; the whole as litellm puts it together, None if its end never came."""
+    stream = await litellm.acompletion(**{**body, "stream": True, "stream_options": {"include_usage": True}})
+    chunks = list[Any]()
+    aside = list[str]()  # what a model says besides filling in a tool is the reply only if it fills in none
+    try:
+        async for chunk in stream:
+            chunks.append(chunk)
+            content, arguments, reasoning = _pieces(chunk)
+            if "tools" in body:
+                aside.append(content)
+                content = ""
+            if content or arguments or reasoning:
+                put(Chunk(content or arguments, reasoning))
+    finally:
+        await stream.aclose()
+    # litellm ends every stream with "stop", also one that the server never finished.
+    if not (getattr(stream, "received_finish_reason", "other") or getattr(stream, "intermittent_finish_reason", "")):
+        return None
+    if any(aside) and not any(_pieces(chunk)[1] for chunk in chunks):
+        put(Chunk("".join(aside)))
+    return litellm.stream_chunk_builder(chunks, messages=body["messages"])
+
+
+def _pieces(chunk: Any) -> tuple[str, str, str]:
+    """What a chunk adds to the text, to the arguments of the first tool called, and to the reasoning."""
+    if not chunk.choices:
+        return "", "", ""
+    delta = chunk.choices[0].delta
+    calls: list[Any] = getattr(delta, "tool_calls", None) or []
+    arguments = "".join(call.function.arguments or "" for call in calls if not call.index)
+    return delta.content or "", arguments, getattr(delta, "reasoning_content", None) or ""
+
+
 def _routing(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Headers that may choose a deployment, without those that only carry a key."""
     return {k: v for k, v in headers.items() if not is_secret(k.replace("-", "_"))}
@@ -233,7 +325,8 @@ def _response(reply: Any, model: str, seconds: float) -> Response:
     choice = reply.choices[0]
     message = choice.message
     calls = getattr(message, "tool_calls", None)
-    text = message.content or (calls[0].function.arguments if calls else "")
+    # A model may say what it is about to do; what it was made to fill in is the answer.
+    text = (calls[0].function.arguments if calls else "") or message.content or ""
     finish: Finish = _FINISH.get(choice.finish_reason, "stop")
     extras: Mapping[str, Any] = getattr(message, "provider_specific_fields", None) or {}
     refusal: str | None = extras.get("refusal")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,9 @@ from typing import Any, cast
 from declm.errors import BadRequest, ContextTooLong, MissingExtra, ServerError, TimedOut, UnknownModel, UsageError
 from declm.lm.engine import ENGINES, Engine, EngineOptions
 from declm.lm.pull import PINNED
+from declm.lm.streams import areceive, receive
 from declm.lm.weights import model_path
-from declm.messages import Capabilities, Finish, Request, Response, Token
+from declm.messages import Capabilities, Chunk, Finish, Request, Response, Token
 from declm.text import canonical, closest
 from declm.usage import Usage
 
@@ -84,22 +86,34 @@ class Local:
 
     def complete(self, request: Request) -> Response:
         """Answer in a thread of the engine; Ctrl-C stops it within one batch of the prompt."""
-        job = self._start(request)
+        job = self._prepare(request)
         try:
-            return job.read(job.future.result())
+            job.start().result()
+            return job.response()
         except BaseException:
-            job.stopped.set()
+            job.stop()
             raise
 
     async def acomplete(self, request: Request) -> Response:
         """Answer in a thread of the engine; cancelling the task stops it likewise."""
-        # Finding a file on the hub may take long, and so may reading a header on a slow disk.
-        job = await asyncio.to_thread(self._start, request)
+        job = await asyncio.to_thread(self._prepare, request)
         try:
-            return job.read(await asyncio.wrap_future(job.future))
+            await asyncio.wrap_future(job.start())
+            return job.response()
         except BaseException:
-            job.stopped.set()
+            job.stop()
             raise
+
+    def stream(self, request: Request) -> Generator[Chunk]:
+        """Answer token by token in a thread of the engine; closing and Ctrl-C stop it."""
+        yield from receive(self._prepare(request))
+
+    async def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Answer token by token in a thread of the engine, without blocking this event loop."""
+        job = await asyncio.to_thread(self._prepare, request)
+        async with aclosing(areceive(job)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def commit(self, request: Request, response: Response) -> None:
         """Do nothing: there is no cache here."""
@@ -119,7 +133,8 @@ class Local:
             self._known.append(model_path(self.name))
         return self._known[0]
 
-    def _start(self, request: Request) -> _Job:
+    def _prepare(self, request: Request) -> _Job:
+        # Finding a file on the hub may take long, and so may reading a header on a slow disk.
         engine = self.engine()
         body = self._body(engine, request)
         timeout = body.pop("timeout", None)
@@ -159,37 +174,53 @@ def _schema_of(response_format: Any) -> Mapping[str, Any] | None:
 
 
 class _Job:
-    """One call in flight, and how to read what it gives."""
+    """One call of an engine, and how to read what it gives; satisfies `declm.lm.streams.Call`."""
 
     def __init__(self, model: str, engine: Engine, body: Mapping[str, Any], timeout_s: float | None) -> None:
         self._model = model
+        self._engine = engine
+        self._body = body
         self._timeout_s = timeout_s
-        self._began_s = 0.0
-        self.stopped = threading.Event()
-        self.future: Future[list[dict[str, Any]]] = engine.submit(body, self._stop)
+        self._began_s = self._ended_s = 0.0
+        self._stopped = threading.Event()
+        self._future: Future[list[dict[str, Any]]] = Future()
 
-    def _stop(self) -> bool:
-        # The clock starts with the work: waiting for a slot is not the model's time.
-        now = time.monotonic()
-        self._began_s = self._began_s or now
-        return self.stopped.is_set() or self._late(now)
+    def start(self, put: Callable[[Chunk], None] | None = None) -> Future[list[dict[str, Any]]]:
+        """Queue the call for a slot; `put` is called with each piece of the reply."""
 
-    def _late(self, now_s: float) -> bool:
-        return self._timeout_s is not None and now_s - self._began_s > self._timeout_s
+        def pass_on(chunk: dict[str, Any]) -> None:
+            text, reasoning = _piece(chunk)
+            if put is not None and (text or reasoning):
+                put(Chunk(text, reasoning))
 
-    def read(self, chunks: list[dict[str, Any]]) -> Response:
+        self._future = self._engine.submit(self._body, self._over, None if put is None else pass_on)
+        return self._future
+
+    def stop(self) -> None:
+        """End the work within one batch of the prompt or one token of the reply."""
+        self._stopped.set()
+
+    def _over(self) -> bool:
+        # The clock starts with the work: waiting for a slot is not the model's time, nor is the reader's.
+        self._ended_s = time.monotonic()
+        self._began_s = self._began_s or self._ended_s
+        return self._stopped.is_set() or self._late()
+
+    def _late(self) -> bool:
+        return self._timeout_s is not None and self._ended_s - self._began_s > self._timeout_s
+
+    def response(self) -> Response:
         """Put the chunks together, or raise what they report."""
-        now_s = time.monotonic()
         reply = _Reply()
-        for chunk in chunks:
+        for chunk in self._future.result():
             if "error" in chunk:
                 raise self._failure(chunk["error"])
             reply.add(chunk)
         if reply.finish is None:
-            if self._late(now_s):
+            if self._late():
                 raise TimedOut(f"{self._model!r} did not finish within {self._timeout_s:g} s", model=self._model)
             raise ServerError(f"{self._model!r} was closed during a call", model=self._model)
-        return reply.response(self._model, now_s - self._began_s)
+        return reply.response(self._model, self._ended_s - self._began_s)
 
     def _failure(self, error: Mapping[str, Any]) -> Exception:
         message = str(error.get("message", error))
@@ -215,10 +246,10 @@ class _Reply:
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         self._usage = chunk.get("usage") or self._usage
+        text, reasoning = _piece(chunk)
+        self._text.append(text)
+        self._reasoning.append(reasoning)
         for choice in chunk.get("choices", ()):
-            delta = choice.get("delta", {})
-            self._text.append(delta.get("content") or "")
-            self._reasoning.append(delta.get("reasoning_content") or "")
             scored: Mapping[str, Any] = choice.get("logprobs") or {}
             self._tokens += [_token(entry) for entry in scored.get("content") or ()]
             if choice.get("finish_reason"):
@@ -233,6 +264,13 @@ class _Reply:
         )
         reasoning = "".join(self._reasoning) or None
         return Response("".join(self._text), reasoning, self.finish or "stop", usage, model, tokens=tuple(self._tokens))
+
+
+def _piece(chunk: Mapping[str, Any]) -> tuple[str, str]:
+    """The text and the reasoning that a chunk adds."""
+    deltas = [choice.get("delta", {}) for choice in chunk.get("choices", ())]
+    texts, thoughts = ("".join(d.get(key) or "" for d in deltas) for key in ("content", "reasoning_content"))
+    return texts, thoughts
 
 
 def _token(entry: Mapping[str, Any]) -> Token:

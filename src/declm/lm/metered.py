@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from declm import settings
+from collections.abc import Callable
+
+from declm import protocols, settings
 from declm.errors import UsageError
 from declm.lm.base import Layer, Send, Steps, received
+from declm.lm.streams import rough_usage
 from declm.messages import Request
 from declm.usage import Usage
 
 
 class Metered(Layer):
-    """Charges each send, also one that fails; cache hits never get here."""
+    """Charges each send, also one that fails; cache hits never get here.
+
+    Args:
+        estimate: what a reply that was left unfinished has cost, by its request and the text that
+            came; a provider counts only what it finishes.
+    """
+
+    def __init__(self, inner: protocols.LM, estimate: Callable[[Request, str], Usage] = rough_usage) -> None:
+        super().__init__(inner)
+        self._estimate = estimate
 
     def steps(self, request: Request) -> Steps:
         """Reserve, send, settle.
@@ -20,9 +32,15 @@ class Metered(Layer):
             UsageError: a budget in USD is in force and the price of this LM is unknown.
         """
         self._check_price()
+        send = Send(request)
         with settings.charged() as bill:
             bill.usage = Usage(calls=1)
-            response = received((yield Send(request)))
+            try:
+                response = received((yield send))
+            except BaseException:
+                if send.shown:
+                    bill.usage = self._estimate(request, "".join(c.reasoning + c.text for c in send.shown))
+                raise
             bill.usage = response.usage
         return response
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +15,7 @@ from declm.lm.local import Local
 from declm.lm.masking import shown
 from declm.lm.metered import Metered
 from declm.lm.retried import Retried, RetryPolicy
-from declm.messages import Capabilities, Request, Response
+from declm.messages import Capabilities, Chunk, Request, Response
 from declm.text import clip
 
 # Families that people name without a provider; only for the hint in an error message.
@@ -91,16 +91,17 @@ class LM:
         _check_model(model)
         sampling = {k: v for k, v in (("temperature", temperature), ("max_tokens", max_tokens)) if v is not None}
         _check_numbers({**sampling, "deadline": deadline}, attempts)
-        transport: protocols.LM
+        metered: Metered
         if model.startswith("local/"):
             if api_base is not None or api_key is not None:
                 raise UsageError(f"{model!r} runs in this process and takes neither api_base nor api_key")
-            transport = Local(model.removeprefix("local/"), {**sampling, **options})
+            metered = Metered(Local(model.removeprefix("local/"), {**sampling, **options}))
         else:
-            transport = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
+            gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
+            metered = Metered(gateway, gateway.estimate)
             preload()
         store = cache if cache is None or isinstance(cache, bool) else Path(cache)
-        layers = Cached(Retried(Metered(transport), RetryPolicy(attempts, deadline)), store)
+        layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), store)
         given = {"api_base": api_base, "api_key": api_key, "cache": cache, "structured": structured}
         limits = {"deadline": deadline, "attempts": attempts}
         object.__setattr__(self, "_layers", layers)
@@ -147,6 +148,24 @@ class LM:
     async def acomplete(self, request: Request) -> Response:
         """Answer one request without blocking the event loop; errors as in `complete`."""
         return await self._layers.acomplete(request)
+
+    def stream(self, request: Request) -> Generator[Chunk]:
+        """Answer one request piece by piece; the last chunk carries the whole `Response`.
+
+        A reply from the cache comes in one piece. A failure is tried again as in `complete` as long
+        as no piece has been given; after that it is raised. Closing the generator, or leaving the
+        loop, closes the connection or stops the local engine, and charges budgets with an estimate
+        (a token per four bytes) of what came.
+
+        Example:
+            >>> for chunk in LM("local/smollm2").stream(request):  # doctest: +SKIP
+            ...     print(chunk.text, end="", flush=True)
+        """
+        return self._layers.stream(request)
+
+    def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Answer one request piece by piece without blocking the event loop; as `stream`."""
+        return self._layers.astream(request)
 
     def commit(self, request: Request, response: Response) -> None:
         """Keep a reply that the caller has validated; nothing else fills the cache."""

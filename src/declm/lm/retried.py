@@ -1,4 +1,4 @@
-"""The one retry loop: full jitter, the provider's hint, an overall deadline."""
+"""The one retry loop: full jitter, the provider's hint, an overall deadline; never after text was shown."""
 
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ class Retried(Layer):
         for attempt in range(1, policy.attempts + 1):
             left_s = self._left(began_s)
             sent_s = policy.clock()
+            send = Send(_limited(request, left_s))
             try:
-                response = received((yield Send(_limited(request, left_s))))
+                response = received((yield send))
             except LMError as error:
                 spent += Usage(calls=1, seconds=policy.clock() - sent_s)
-                wait_s = self._wait(attempt, began_s, error)
+                # A reader can't unread what it was shown, so nothing is sent again after that.
+                wait_s = self._wait(attempt, attempt if send.shown else policy.attempts, began_s, error)
             else:
                 return replace(response, usage=spent + response.usage) if spent.calls else response
             yield Sleep(wait_s)
@@ -74,20 +76,20 @@ class Retried(Layer):
         deadline_s = self._policy.deadline_s
         return None if deadline_s is None else deadline_s - (self._policy.clock() - began_s)
 
-    def _wait(self, attempt: int, began_s: float, error: LMError) -> float:
+    def _wait(self, attempt: int, attempts: int, began_s: float, error: LMError) -> float:
         """Seconds to wait before the next attempt; raises if there will be none."""
         if not error.retryable:
             raise error
         left_s = self._left(began_s)
         wait_s = self._policy.wait_s(attempt, error)
-        if left_s is not None and (left_s <= 0 or (attempt < self._policy.attempts and wait_s >= left_s)):
+        if left_s is not None and (left_s <= 0 or (attempt < attempts and wait_s >= left_s)):
             raise DeadlineExceeded(
                 f"no answer within the deadline of {self._policy.deadline_s:g} s, after {attempt} "
                 f"{'attempt' if attempt == 1 else 'attempts'}; the last failure was: {error.message}",
                 model=self.model,
                 status=error.status,
             ) from error
-        if attempt >= self._policy.attempts:
+        if attempt >= attempts:
             raise error
         return wait_s
 

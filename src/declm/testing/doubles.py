@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import replace
 
 from declm import settings
 from declm.errors import UsageError
-from declm.messages import Capabilities, Request, Response
+from declm.messages import Capabilities, Chunk, Request, Response
 from declm.usage import Usage
 
 
@@ -17,6 +17,15 @@ class FunctionLM:
     """An LM that is a Python function of the request; satisfies `declm.protocols.LM`.
 
     Replies are never cached. Tokens are counted as words, calls cost nothing.
+
+    Args:
+        function: gives the reply to a request, or raises.
+        name: of the model.
+        capabilities: what it claims to do; default nothing special.
+        chunk: characters in a piece of a streamed reply; the last piece may be shorter.
+
+    Raises:
+        UsageError: `chunk` is below 1.
 
     Example:
         >>> lm = FunctionLM(lambda request: '{"answer": "42"}')
@@ -30,7 +39,11 @@ class FunctionLM:
         *,
         name: str = "function",
         capabilities: Capabilities | None = None,
+        chunk: int = 8,
     ) -> None:
+        if chunk < 1:
+            raise UsageError(f"chunk={chunk!r} must be a number of characters from 1")
+        self._chunk = chunk
         self._function = function
         self._capabilities = capabilities or Capabilities()
         self._lock = threading.Lock()
@@ -70,12 +83,36 @@ class FunctionLM:
         await asyncio.sleep(0)
         return self.complete(request)
 
+    def stream(self, request: Request) -> Generator[Chunk]:
+        """Call `complete`, and give its reasoning and then its text in pieces of `chunk` characters."""
+        yield from self._pieces(self.complete(request))
+
+    async def astream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Call `acomplete`, and give its reply in pieces, giving way to other tasks before each."""
+        for chunk in self._pieces(await self.acomplete(request)):
+            await asyncio.sleep(0)
+            yield chunk
+
+    def _pieces(self, response: Response) -> Generator[Chunk]:
+        reasoning, text, size = response.reasoning or "", response.text, self._chunk
+        for start in range(0, len(reasoning), size):
+            yield Chunk(reasoning=reasoning[start : start + size])
+        for start in range(0, len(text), size):
+            yield Chunk(text[start : start + size])
+        yield Chunk(response=response)
+
     def commit(self, request: Request, response: Response) -> None:
         """Do nothing: there is no cache."""
 
 
 class ScriptedLM(FunctionLM):
     """An LM that gives prepared replies in order; an exception in the script is raised.
+
+    Args:
+        replies: in order.
+        name: of the model.
+        capabilities: what it claims to do; default nothing special.
+        chunk: characters in a piece of a streamed reply.
 
     Raises:
         UsageError: more requests came than there are replies.
@@ -92,8 +129,9 @@ class ScriptedLM(FunctionLM):
         *,
         name: str = "scripted",
         capabilities: Capabilities | None = None,
+        chunk: int = 8,
     ) -> None:
-        super().__init__(self._next, name=name, capabilities=capabilities)
+        super().__init__(self._next, name=name, capabilities=capabilities, chunk=chunk)
         self._replies = list(replies)
         self._given = 0
 
