@@ -27,7 +27,7 @@ from declm.testing import FunctionLM
 
 ROOT = Path(__file__).parent.parent
 _MARK = re.compile(r"<!-- (reply|skip): (.+) -->")
-_NAMED_LM = re.compile(r'\b(dm\.(?:configure|context))\(lm="[^"]*"')
+_NAMED_LM = re.compile(r'\b(dm\.(?:configure|context)\((?:lm|extractor))="[^"]*"')
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -90,7 +90,7 @@ class Reader:
     def run(self, block: Block) -> None:
         """Run one block as written, but for the model, and compare what it prints."""
         self.replies.extend(block.replies)
-        code = "\n" * (block.line - 1) + _NAMED_LM.sub(r"\1(lm=lm", block.code)
+        code = "\n" * (block.line - 1) + _NAMED_LM.sub(r"\1=lm", block.code)
         printed = io.StringIO()
         with redirect_stdout(printed):
             exec(compile(code, str(block.page), "exec", dont_inherit=True), self.namespace)

@@ -18,7 +18,7 @@ import declm
 LAYERS = """
     version text errors types files loops threads
     score usage messages fields signature shorthand specs demo state protocols arguments storage
-    trace templates settings
+    trace streams templates settings
     lm formats
     module predictors
     data metrics reports evaluation
@@ -57,7 +57,7 @@ COMPUTED_ATTRIBUTES = {
     "declm.usage": "sums and checks over its own dataclass fields",
     "declm.state.PredictorState.differences": "compares its own Pydantic fields",
     "declm.evaluation.report._fields": "dumps a dataclass's own fields",
-    "declm.protocols.is_lm": "looks for the three methods that make an LM",
+    "declm.protocols.is_lm": "looks for the methods that make an LM",
 }
 
 LONG: dict[str, str] = {}

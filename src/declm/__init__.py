@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     )
     from declm.evaluation import Report, aevaluate, evaluate
     from declm.fields import Input, Note, Output
+    from declm.formats.parsing import Parsed, parse, parse_partial
     from declm.lm import LM
     from declm.messages import Message, Request, Response
     from declm.module import Module, Prediction
@@ -90,6 +91,7 @@ __all__ = [
     "Output",
     "OutputNotSet",
     "ParseError",
+    "Parsed",
     "Predict",
     "Prediction",
     "PredictorState",
@@ -126,6 +128,8 @@ __all__ = [
     "fill",
     "metrics",
     "optimize",
+    "parse",
+    "parse_partial",
     "predict",
     "spec",
 ]
@@ -144,6 +148,7 @@ _HOMES = {
     "Note": "fields",
     "Optimized": "optimizers",
     "Output": "fields",
+    "Parsed": "formats.parsing",
     "Predict": "predictors",
     "Prediction": "module",
     "PredictorState": "state",
@@ -163,6 +168,8 @@ _HOMES = {
     "evaluate": "evaluation",
     "fill": "predictors",
     "optimize": "optimizers",
+    "parse": "formats.parsing",
+    "parse_partial": "formats.parsing",
     "predict": "predictors",
     "spec": "specs",
 }

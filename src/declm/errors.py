@@ -34,6 +34,7 @@ Outside the tree: Interrupted (a KeyboardInterrupt), the user stopped an evaluat
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from declm.text import clip, redact
@@ -177,14 +178,16 @@ class TransportError(LMError):
 class ParseError(DeclmError):
     """The reply can't be read as the outputs asked for.
 
-    `reason` is what is wrong in words that are sent back to the LM; `text` is the raw reply.
+    `reason` is what is wrong in words that are sent back to the LM; `text` is the raw reply. `fields`
+    are the keys of the outputs at fault, none where the reply as a whole is.
     """
 
-    def __init__(self, reason: str, *, text: str = "") -> None:
+    def __init__(self, reason: str, *, text: str = "", fields: Collection[str] = ()) -> None:
         shown = f"; the reply was {clip(text, 300)!r}" if text else ""
         super().__init__(f"{reason}{shown}")
         self.reason = redact(reason)
         self.text = redact(text)
+        self.fields = tuple(fields)
 
 
 class ProgramError(DeclmError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from pydantic import BaseModel
 from typing_extensions import Self
 
-from declm import loops, storage, trace
+from declm import loops, storage, streams, trace
 from declm.arguments import arguments, forward_of
 from declm.errors import UsageError
 from declm.state import Node, ProgramState, Stateful, match, nodes, predictors, rebuild, snapshot
@@ -96,11 +96,7 @@ class Module(Node):
     def run(self: _Forward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Prediction[R]: ...
     def run(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run and return a `Prediction`: value, reasoning, usage and trace."""
-        if self._is_async():
-            return loops.run(self._arun(args, kwargs))
-        with trace.record(self._paths()) as root:
-            value = self._invoke(args, kwargs)
-        return _prediction(value, root)
+        return self._run(args, kwargs)
 
     @overload
     async def arun(self: _AsyncForward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Prediction[R]: ...
@@ -109,6 +105,19 @@ class Module(Node):
     async def arun(self, /, *args: Any, **kwargs: Any) -> Any:
         """The same as `run`, without blocking the event loop."""
         return await self._arun(args, kwargs)
+
+    def stream(self: _Forward[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Generator[Any]:
+        """Run, and yield what the predictors inside have written so far, as `(path, partial output)`.
+
+        A partial output is an instance that lacks the outputs which are not known yet. The last pair is
+        `("", result)`. Closing the iterator (leaving the loop) stops the program and its LM's stream.
+        """
+        program = cast(Module, self)
+        return streams.pieces(lambda: program._run(args, kwargs).value)
+
+    def astream(self: _Forward[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any]:
+        """The same as `stream`, without blocking the event loop."""
+        return cast(Module, self)._apieces(args, kwargs)
 
     @overload
     def map(
@@ -188,6 +197,19 @@ class Module(Node):
             return await asyncio.to_thread(self._invoke, args, kwargs)
         with trace.step(self):
             return await forward_of(self)(*args, **kwargs)
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prediction[Any]:
+        if self._is_async():
+            return loops.run(self._arun(args, kwargs))
+        with trace.record(self._paths()) as root:
+            value = self._invoke(args, kwargs)
+        return _prediction(value, root)
+
+    def _apieces(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[streams.Piece]:
+        async def run() -> Any:
+            return (await self._arun(args, kwargs)).value
+
+        return streams.apieces(run)
 
     async def _arun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prediction[Any]:
         with trace.record(self._paths()) as root:

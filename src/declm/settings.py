@@ -23,6 +23,8 @@ class Settings:
 
     Args:
         lm: the LM of predictors that have none of their own, as object or name.
+        extractor: the LM that reads outputs from drafts in the format `two_step`; None for the one
+            that wrote the draft.
         cache: False for no reply cache, a path for another file.
         format: default format by name.
         meters: what the budgets in force have spent.
@@ -31,6 +33,7 @@ class Settings:
     """
 
     lm: LM | str | None = None
+    extractor: LM | str | None = None
     cache: bool | Path | None = None
     format: str | None = None
     meters: tuple[Meter, ...] = ()
@@ -41,6 +44,7 @@ class Settings:
         """These settings where they are set, else those of `base`; the meters and folders of both."""
         return Settings(
             lm=base.lm if self.lm is None else self.lm,
+            extractor=base.extractor if self.extractor is None else self.extractor,
             cache=base.cache if self.cache is None else self.cache,
             format=base.format if self.format is None else self.format,
             meters=(*base.meters, *self.meters),
@@ -64,6 +68,7 @@ def current() -> Settings:
 def configure(
     *,
     lm: LM | str | None = None,
+    extractor: LM | str | None = None,
     cache: bool | str | Path | None = None,
     format: str | None = None,
     budget: Budget | None = None,
@@ -74,20 +79,23 @@ def configure(
     Args:
         lm: `dm.LM(...)` or a name such as `"openai/gpt-5-mini"` or `"local/smollm2"`.
         cache: False turns the reply cache off; a path puts it elsewhere.
-        format: `"auto"`, `"native"`, `"json"` or `"chat"`.
+        extractor: LM or name of the LM that reads outputs from drafts in the format `two_step`; without
+            one, the LM that wrote the draft does.
+        format: `"auto"`, `"native"`, `"json"`, `"chat"`, `"xml"` or `"two_step"`.
         budget: hard limits for all calls from now on; a new budget replaces the last one.
         templates: one or several folders that shadow declm's templates.
 
     Raises:
         UsageError: a value makes no sense; nothing has been changed.
     """
-    _process[0] = replace(_process[0], **_checked(lm, cache, format, budget, templates))
+    _process[0] = replace(_process[0], **_lms(lm, extractor), **_checked(cache, format, budget, templates))
 
 
 @contextmanager
 def context(
     *,
     lm: LM | str | None = None,
+    extractor: LM | str | None = None,
     cache: bool | str | Path | None = None,
     format: str | None = None,
     budget: Budget | None = None,
@@ -104,7 +112,8 @@ def context(
         ...     current().lm.model
         'scripted'
     """
-    token = _scoped.set(Settings(**_checked(lm, cache, format, budget, templates)).over(_own()))
+    given = Settings(**_lms(lm, extractor), **_checked(cache, format, budget, templates))
+    token = _scoped.set(given.over(_own()))
     try:
         yield
     finally:
@@ -178,8 +187,16 @@ def _own() -> Settings:
     return _scoped.get() or Settings()
 
 
+def _lms(lm: LM | str | None, extractor: LM | str | None) -> dict[str, Any]:
+    """The LMs that are given, by the name of their setting."""
+    found = {name: given for name, given in (("lm", lm), ("extractor", extractor)) if given is not None}
+    for name, given in found.items():
+        if not isinstance(given, str) and not is_lm(given):
+            raise UsageError(f"{name}={given!r} is neither a model name nor an LM; try {name}=dm.LM('provider/model')")
+    return found
+
+
 def _checked(
-    lm: LM | str | None,
     cache: bool | str | Path | None,
     format: str | None,
     budget: Budget | None,
@@ -187,10 +204,6 @@ def _checked(
 ) -> dict[str, Any]:
     """The fields of `Settings` that are given."""
     found: dict[str, Any] = {}
-    if lm is not None:
-        if not isinstance(lm, str) and not is_lm(lm):
-            raise UsageError(f"lm={lm!r} is neither a model name nor an LM; try lm=dm.LM('provider/model')")
-        found["lm"] = lm
     if cache is not None:
         found["cache"] = cache if isinstance(cache, bool) else Path(cache)
     if format is not None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, field_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, to_json
 
 from declm.errors import InputError, ParseError, UsageError
 from declm.fields import FieldSpec, Output, annotated, read_field
@@ -115,38 +115,57 @@ class Spec(Generic[S]):
             return message
         return f"{message}, not {clip(repr(error['input']), 80)}"
 
-    def complete(self, row: S, outputs: Mapping[str, Any]) -> S:
+    def complete(self, row: S, outputs: Mapping[str, Any], unreadable: Mapping[str, str] | None = None) -> S:
         """Return `row` with `outputs` (by key) set, validated as a whole.
 
         Missing outputs take their default. All failures are reported together.
 
+        Args:
+            row: the request.
+            outputs: Python or JSON values.
+            unreadable: why an output that is missing could not be read.
+
         Raises:
-            ParseError: an output is missing or invalid, or a model validator refuses the whole.
+            ParseError: an output is missing or invalid (`fields` names those), or a model validator
+                refuses the whole.
         """
         if self.cls.model_config.get("frozen"):
-            return self._rebuilt(row, outputs)
-        done, problems = row.model_copy(), list[str]()
-        validator = self.cls.__pydantic_validator__
+            return self._rebuilt(row, outputs, unreadable or {})
+        done, problems = row.model_copy(), dict[str, list[str]]()
         for key, field in self.outputs.items():
             if key in outputs:
                 value = outputs[key]
-            elif field.required:
-                problems.append(f"{key}: missing")
+            elif field.required or key in (unreadable or {}):
+                problems[key] = [_lacking(key, unreadable or {})]
                 continue
             else:
                 value = field.default
             try:
-                validator.validate_assignment(done, field.name, value)
+                self._assign(done, field, value)
             except ValidationError as error:
-                problems += _problems(error, field)
+                problems[key] = _problems(error, field)
         if problems:
-            raise ParseError("; ".join(problems))
+            told = [problem for found in problems.values() for problem in found]
+            raise ParseError("; ".join(told), fields=problems)
         return done
 
-    def _rebuilt(self, row: S, outputs: Mapping[str, Any]) -> S:
-        missing = [k for k, f in self.outputs.items() if f.required and k not in outputs]
+    def _assign(self, row: S, field: FieldSpec, value: Any) -> None:
+        validator = self.cls.__pydantic_validator__
+        try:
+            validator.validate_assignment(row, field.name, value)
+        except ValidationError:
+            try:  # by the rules of JSON, under which strict fields take dates, enums and tuples
+                value = field.adapter.validate_json(to_json(value))
+            except ValueError:  # a ValidationError is one too
+                value = None
+            if value is None:
+                raise
+            validator.validate_assignment(row, field.name, value)
+
+    def _rebuilt(self, row: S, outputs: Mapping[str, Any], unreadable: Mapping[str, str]) -> S:
+        missing = [k for k, f in self.outputs.items() if k not in outputs and (f.required or k in unreadable)]
         if missing:
-            raise ParseError("; ".join(f"{k}: missing" for k in missing))
+            raise ParseError("; ".join(_lacking(k, unreadable) for k in missing), fields=missing)
         given = {f.name: row.__dict__[f.name] for f in self.fields if f.name in row.__dict__}
         answered = {f.name: outputs.get(k, f.default) for k, f in self.outputs.items()}
         try:
@@ -276,6 +295,11 @@ def _dumped(row: BaseModel) -> dict[str, Any]:
     """What is set, as JSON values by key; computed fields stay out, as they may need an unset output."""
     computed = type(row).model_computed_fields
     return row.model_dump(mode="json", by_alias=True, fallback=repr, exclude=set(computed) or None)
+
+
+def _lacking(key: str, unreadable: Mapping[str, str]) -> str:
+    reason = unreadable.get(key, f"{key}: missing")
+    return reason if reason.startswith(key) else f"{key}: {reason}"
 
 
 def _problems(error: ValidationError, field: FieldSpec | None) -> list[str]:

@@ -33,6 +33,7 @@ class Call:
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     reasoning: str | None = None
     probabilities: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    repairs: tuple[str, ...] = ()
     error: BaseException | None = None
     seconds: float = 0.0
     exchanges: list[tuple[Request, Response]] = field(default_factory=list[tuple[Request, Response]])

@@ -16,15 +16,17 @@ from declm.errors import ParseError, UsageError
 from declm.fields import Input, Output
 from declm.formats import Prompt, choose
 from declm.messages import Capabilities, Message, Response
-from declm.protocols import Format
+from declm.protocols import Drafting, Format
 from declm.signature import Signature
 from declm.specs import spec
 
-FORMATS = ["json", "chat", "native"]
+FORMATS = ["json", "chat", "xml", "native", "two_step"]
 
 
 def _ideal(format: Format, shown: Prompt, inputs: dict[str, Any], outputs: dict[str, Any]) -> str:
-    """The ideal reply: what a demonstration with these outputs would show."""
+    """The ideal reply: what a demonstration with these outputs would show, or say to an extraction."""
+    if isinstance(format, Drafting):
+        return format.answer(shown, outputs)
     demos = (Demo(inputs=inputs, outputs=outputs),)
     taught = Prompt(shown.spec, shown.state.model_copy(update={"demos": demos}), reasoning=shown.reasoning)
     return format.render(taught, inputs).messages[2].content
@@ -38,7 +40,7 @@ def format(request: pytest.FixtureRequest) -> Format:
 @pytest.mark.parametrize("outputs", EVERYTHING)
 def test_an_ideal_reply_is_read_back_as_it_was(format: Format, outputs: dict[str, Any]) -> None:
     shown = prompt(Everything)
-    found = format.parse(shown, Response(_ideal(format, shown, {"text": "x"}, outputs)))
+    found = format.parse(shown, Response(_ideal(format, shown, {"text": "x"}, outputs))).values
     assert found == outputs
     row = shown.spec.complete(Everything(text="x"), found)
     assert shown.spec.dump(row)[1] == outputs
@@ -49,6 +51,7 @@ _TEXTS = st.one_of(
     st.lists(
         st.sampled_from(
             ["[[", "]]", ":", "answer", "why", "\n", "\r", "\u2028", "\\", '"', " ", "```", "{", "}", "null", "1"]
+            + ["<answer>", "</answer>", "</ WHY >", "<Why/>", "\\<why>", "<", "</", "/", ">", "<draft>", "</draft>"]
         )
     ).map("".join),
 )
@@ -59,18 +62,18 @@ _TEXTS = st.one_of(
 @given(answer=_TEXTS, why=st.one_of(st.none(), _TEXTS), words=st.lists(_TEXTS, max_size=3))
 def test_any_text_is_read_back_as_it_was(answer: str, why: str | None, words: list[str]) -> None:
     outputs = {"answer": answer, "why": why, "words": words}
-    for name in ("json", "chat"):
+    for name in FORMATS:
         format, shown = choose(name, Capabilities()), prompt(Talk)
-        assert format.parse(shown, Response(_ideal(format, shown, {"question": answer}, outputs))) == outputs
+        assert format.parse(shown, Response(_ideal(format, shown, {"question": answer}, outputs))).values == outputs
 
 
 @settings(deadline=None)  # the machine may be busy; speed has tests of its own
 @given(answer=_TEXTS)
 def test_any_lone_text_is_read_back_as_it_was(answer: str) -> None:
-    for name in ("json", "chat"):
+    for name in FORMATS:
         format, shown = choose(name, Capabilities()), prompt(Plain)
         reply = _ideal(format, shown, {"question": "?"}, {"answer": answer})
-        assert format.parse(shown, Response(reply)) == {"answer": answer}
+        assert format.parse(shown, Response(reply)).values == {"answer": answer}
 
 
 class Talk(Signature):
@@ -86,7 +89,7 @@ def test_the_reasoning_is_written_first_and_read(format: Format) -> None:
     shown = prompt(Triage, reasoning="rationale")
     reply = _ideal(format, shown, {"ticket": "?"}, {"team": "bugs", "urgency": 2, "rationale": "because\nit is"})
     assert reply.index("rationale") < reply.index("team")
-    assert format.parse(shown, Response(reply)) == {"rationale": "because\nit is", "team": "bugs", "urgency": 2}
+    assert format.parse(shown, Response(reply)).values == {"rationale": "because\nit is", "team": "bugs", "urgency": 2}
 
 
 def test_an_incomplete_demo_shows_the_outputs_it_has(format: Format) -> None:
@@ -138,7 +141,7 @@ def test_options_of_the_state_are_sent(format: Format) -> None:
 def test_the_schema_is_sent_where_the_lm_takes_one() -> None:
     able, unable = prompt(Triage), Prompt(spec(Triage))
     inputs = {"ticket": "?"}
-    for name, has_schema in (("json", True), ("native", True), ("chat", False)):
+    for name, has_schema in (("json", True), ("native", True), ("chat", False), ("xml", False), ("two_step", False)):
         format = choose(name, Capabilities())
         assert (format.render(able, inputs).schema is not None) is has_schema
         assert format.render(unable, inputs).schema is None
@@ -171,8 +174,10 @@ def test_any_reply_is_read_or_a_parse_error(reply: str) -> None:
 @pytest.mark.parametrize("signature", [Triage, Plain])
 def test_extra_members_of_a_reply_are_dropped(signature: Any) -> None:
     shown = prompt(signature)
-    reply = json.dumps(dict.fromkeys(shown.keys, "bugs") | {"extra": 1})
-    assert set(choose("json", Capabilities()).parse(shown, Response(reply))) == set(shown.keys)
+    reply = json.dumps(
+        dict.fromkeys(shown.keys, "bugs") | {"extra": 1} | ({"urgency": 2} if signature is Triage else {})
+    )
+    assert set(choose("json", Capabilities()).parse(shown, Response(reply)).values) == set(shown.keys)
 
 
 class TestChoice:
@@ -180,12 +185,14 @@ class TestChoice:
         for name in (None, "auto"):
             assert choose(name, Capabilities()).name == "json"
             assert choose(name, Capabilities(structured=True)).name == "json"
-            assert choose(name, Capabilities(structured=True, native=True)).name == "native"
+            assert choose(name, Capabilities(structured=True, native="json_schema")).name == "native"
 
     def test_a_name_is_taken_at_its_word(self) -> None:
         for name in FORMATS:
-            assert choose(name, Capabilities(native=True)).name == name
+            assert choose(name, Capabilities(native="tools")).name == name
 
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(UsageError, match=r"did you mean 'json'.* known are auto, native, json, chat"):
+        with pytest.raises(
+            UsageError, match=r"did you mean 'json'.* known are auto, native, json, chat, xml, two_step"
+        ):
             choose("jason", Capabilities())

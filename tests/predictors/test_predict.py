@@ -84,7 +84,7 @@ def test_a_reply_becomes_a_typed_instance(call: Caller) -> None:
     [
         ("I think it is bugs.", "no JSON object with `team`, `urgency`"),
         ('{"team": "bugs"}', "urgency: missing"),
-        ('{"team": "sales", "urgency": 3}', "team: Input should be 'billing' or 'bugs'"),
+        ('{"team": "sales", "urgency": 3}', 'team: must be one of "billing", "bugs"'),
         ('{"team": "bugs", "urgency": 9}', "urgency: Input should be less than or equal to 5"),
         ('{"team": "sales", "urgency": 0}', "urgency: Input should be greater than or equal to 1"),
     ],

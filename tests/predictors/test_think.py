@@ -73,7 +73,7 @@ def test_a_reply_without_reasoning_is_accepted() -> None:
 
 def test_reasoning_that_is_no_text_is_kept_as_json() -> None:
     run = dm.ChainOfThought(QA, lm=ScriptedLM(['{"reasoning": ["one", 2], "answer": "a"}'])).run(question="q")
-    assert run.reasoning == '["one",2]'
+    assert run.reasoning == '["one", 2]'
 
 
 def test_native_thinking_of_the_lm_is_taken_where_there_is_no_other() -> None:

@@ -72,7 +72,7 @@ def test_a_broken_installation_is_reported(tmp_path: Path) -> None:
 
 
 def test_every_format_has_all_parts_and_they_all_pass_their_checks() -> None:
-    for format in ("json", "chat", "native"):
+    for format in ("json", "chat", "xml", "native", "two_step"):
         Prompt(spec(QA), reasoning="reasoning").check(format)
 
 
@@ -211,8 +211,8 @@ def test_any_other_file_is_rendered_with_the_variables_given(tmp_path: Path) -> 
 
 
 def test_a_missing_part_names_the_folders_that_were_searched(tmp_path: Path) -> None:
-    with pytest.raises(TemplateError, match=r"no template 'xml/user.jinja' in .*"):
-        Templates(folders=(tmp_path,)).part("xml", "user", Names(()))
+    with pytest.raises(TemplateError, match=r"no template 'yaml/user.jinja' in .*"):
+        Templates(folders=(tmp_path,)).part("yaml", "user", Names(()))
 
 
 def test_a_template_that_is_no_text_is_reported(tmp_path: Path) -> None:

@@ -342,8 +342,9 @@ def _lms(root: Node | None) -> dict[str, protocols.LM]:
     """The LMs that are known before the program runs, by predictor path."""
     found = {path: _lm(predictor) for path, predictor in (predictors(root) if root else {}).items()}
     known = {path: lm for path, lm in found.items() if lm is not None}
-    chosen = settings.current().lm
-    return known or ({"": lms.resolve(chosen)} if chosen is not None else {})
+    chosen, extractor = settings.current().lm, settings.current().extractor
+    known = known or ({"": lms.resolve(chosen)} if chosen is not None else {})
+    return known if extractor is None else {**known, "(extractor)": lms.resolve(extractor)}
 
 
 def _lm(predictor: Stateful) -> protocols.LM | None:

@@ -7,15 +7,31 @@ per prompt and format; a call renders its own last message only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 from declm.demo import Demo
+from declm.errors import ParseError
 from declm.fields import FieldSpec
+from declm.formats.parsing import (
+    NOTHING,
+    TEXT,
+    Member,
+    Record,
+    Scalar,
+    beginning,
+    checked,
+    described,
+    parse_field,
+    parse_members,
+    partial_members,
+    read_partial,
+)
 from declm.formats.schema import is_text, object_schema
-from declm.messages import Capabilities, Message, Request, Response
+from declm.formats.subsets import fitted
+from declm.messages import Capabilities, Fields, Message, Request, Response
 from declm.specs import Spec
 from declm.state import PredictorState
 from declm.templates import Names, Part, Templates
@@ -25,7 +41,10 @@ View = dict[str, Any]
 """A field as templates see it: `key`, `type`, `description`, `default`, `examples`, `text`, ..."""
 
 PARTS = ("system", "user", "assistant", "reask")
-"""The templates of a format."""
+"""The templates of every format."""
+
+EXTRACTION_PARTS = ("extract", "draft")
+"""What a format in two steps has besides: the words of the extraction, and how they quote the draft."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 _SHARED = ("instructions", "inputs", "outputs", "definitions")
@@ -41,12 +60,12 @@ class Dialect(Protocol):
         """Name of the format, and of its folder of templates."""
         ...
 
-    def guard(self, value: Any) -> Any:
-        """An input's JSON value as it may stand in a prompt: the format's own marks escaped."""
+    def guard(self, value: Any, keys: Collection[str]) -> Any:
+        """A JSON value as it may stand in a prompt: the marks of a reply with these keys escaped."""
         ...
 
     def write(self, field: View, value: Any) -> str:
-        """An output's JSON value as the ideal reply has it; `field` is the view of its field."""
+        """An output's guarded value as the ideal reply has it; `field` is the view of its field."""
         ...
 
 
@@ -61,6 +80,7 @@ class Prompt:
         capabilities: of the LM that will answer.
         reasoning: key of a text that the LM writes before the outputs, None for none. It is no
             field of the signature; demos may hold it among their outputs.
+        extractor: capabilities of the LM that reads outputs from a draft, None for the same LM.
     """
 
     spec: Spec[Any]
@@ -68,6 +88,7 @@ class Prompt:
     templates: Templates = field(default_factory=Templates)
     capabilities: Capabilities = field(default_factory=Capabilities)
     reasoning: str | None = None
+    extractor: Capabilities | None = None
     _written: dict[str, _Written] = field(default_factory=dict[str, "_Written"], init=False, repr=False)
 
     @cached_property
@@ -80,6 +101,23 @@ class Prompt:
         """JSON schema of a reply: a closed object of all `keys`, in order."""
         members = {key: field.schema for key, field in self.spec.outputs.items()}
         return object_schema({self.reasoning: {"type": "string"}, **members} if self.reasoning else members)
+
+    @cached_property
+    def constraint(self) -> dict[str, Any] | None:
+        """The schema that the LM can hold its reply to, None for none."""
+        return self.sayable(self.capabilities)
+
+    @cached_property
+    def record(self) -> Record:
+        """What the parser needs to know of a reply: its keys with their types."""
+        record = Record(self.spec.name)
+        members = dict[str, Member]()
+        for key, output in self.spec.outputs.items():
+            shape, source = described(output.adapter)
+            members[key] = Member(key, shape, output.required, (output.name,), output.name, source)
+        own = {self.reasoning: Member(self.reasoning, TEXT, required=False)} if self.reasoning else {}
+        record.fill({**own, **members})
+        return record
 
     @cached_property
     def cacheable(self) -> bool:
@@ -112,13 +150,13 @@ class Prompt:
             "definitions": {name: text for f in fields for name, text in f.sketch.definitions.items()},
         }
 
-    def check(self, format: str) -> None:
+    def check(self, format: str, parts: Collection[str] = PARTS) -> None:
         """Load and check every template of a format.
 
         Raises:
             TemplateError: one is missing, can't be compiled or uses what does not exist.
         """
-        for part in PARTS:
+        for part in parts:
             self.part(format, part)
 
     def part(self, format: str, part: str) -> Part:
@@ -128,7 +166,8 @@ class Prompt:
         elif part == "assistant":
             names = Names((*_SHARED, "values"), tuple(self.outputs))
         else:
-            names = Names((*_SHARED, "reason", "reply") if part == "reask" else _SHARED)
+            own = {"reask": ("reason", "reply"), "draft": ("text",)}
+            names = Names((*_SHARED, *own.get(part, ())))
         return self.templates.part(format, part, names)
 
     def request(self, dialect: Dialect, inputs: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> Request:
@@ -148,6 +187,45 @@ class Prompt:
         words = self.part(dialect.name, "reask").render(context)
         said = (Message("assistant", reply),) if reply.strip() else ()
         return replace(request, messages=(*request.messages, *said, Message("user", words)))
+
+    def answer(self, dialect: Dialect, outputs: Mapping[str, Any]) -> str:
+        """The reply that says these outputs, given as JSON values by key."""
+        return self._write(dialect).assistant(outputs)
+
+    def read_part(self, key: str, text: str) -> tuple[Any, str]:
+        """One output that stands alone, and what is wrong with it (empty for nothing); texts may be quoted."""
+        shape, part = self.record.members[key].shape, text.strip()
+        if isinstance(shape, Scalar) and shape.kind == "text":
+            return unquoted(part), ""
+        try:
+            return parse_field(part, shape), ""
+        except ParseError as error:
+            return None, error.reason
+
+    def partial_part(self, key: str, text: str, *, grows: bool) -> Any:
+        """One output that stands alone, as far as it is written; `NOTHING` if it can't be shown yet."""
+        member = self.record.members[key]
+        if grows:
+            return read_partial(text, member.shape, member.source)
+        value, problem = self.read_part(key, text)
+        return NOTHING if problem else checked(value, member)
+
+    def partial_object(self, text: str) -> dict[str, Any]:
+        """The outputs that the beginning of an object shows so far, by key."""
+        return partial_members(beginning(text, self.record), self.record)
+
+    def read_object(self, text: str) -> Fields:
+        """The outputs that an object in a reply holds.
+
+        Raises:
+            ParseError: there is no object with any of the keys.
+        """
+        found = parse_members(text, self.record)
+        return Fields(found.values, found.problems, tuple(map(str, found.repairs)))
+
+    def sayable(self, capabilities: Capabilities) -> dict[str, Any] | None:
+        """The schema that such an LM can hold its reply to, None for none."""
+        return fitted(self.schema, capabilities.schemas) if capabilities.structured else None
 
     def _is_lone(self, role: str) -> bool:
         """Whether the fields of that role are just one."""
@@ -190,7 +268,8 @@ class _Written:
 
     def user(self, inputs: Mapping[str, Any]) -> str:
         """The message that holds the inputs."""
-        values = {key: self._dialect.guard(inputs[key]) for key in self._prompt.inputs if key in inputs}
+        keys = self._prompt.keys
+        values = {key: self._dialect.guard(inputs[key], keys) for key in self._prompt.inputs if key in inputs}
         texts = {key: value if isinstance(value, str) else dumped(value) for key, value in values.items()}
         fields = _filled(self._prompt.inputs, values, texts)
         return self._user.render({**values, **self._prompt.shared, "inputs": fields, "values": values})
@@ -198,7 +277,7 @@ class _Written:
     def assistant(self, outputs: Mapping[str, Any]) -> str:
         """The ideal reply, as far as the outputs are known."""
         views = self._prompt.outputs
-        values = {key: outputs[key] for key in views if key in outputs}
+        values = {key: self._dialect.guard(outputs[key], views) for key in views if key in outputs}
         texts = {key: self._dialect.write(views[key], value) for key, value in values.items()}
         fields = _filled(views, values, texts)
         return self._assistant.render({**values, **self._prompt.shared, "outputs": fields, "values": values})
@@ -213,6 +292,17 @@ def _filled(views: Mapping[str, View], values: Mapping[str, Any], texts: Mapping
         {**views[key], "value": values[key], "text": text, "multiline": len(text.splitlines()) > 1}
         for key, text in texts.items()
     ]
+
+
+def unquoted(text: str) -> str:
+    """The text that JSON quotes hold, if they hold all of it; else the text."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return text
+        return found if isinstance(found, str) else text
+    return text
 
 
 def dumped(value: Any) -> str:

@@ -9,19 +9,20 @@ carries it along, and reading takes it away again. A mark that stands twice is r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
 from declm.errors import ParseError
 from declm.formats.base import Prompt, View, dumped
-from declm.formats.parsing import parse_object, parse_value
-from declm.messages import Request, Response
+from declm.formats.marked import over_texts, partial_parts, read_parts, write_part
+from declm.messages import Fields, Request, Response
 
 # Everything that a model may take for the end of a line, though only \n ends one for the parser.
 _START = r"(\A|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])([ \t]*)"
 _MARKLIKE = re.compile(_START + r"(\\*\[\[)")
 _GUARDED = re.compile(_START + r"\\(\\*\[\[)")
+_HALF_MARK = re.compile(r"(?:\A|\n)[ \t]*\[(?:\[[^\]\n]*\]?)?\Z")
 
 
 class Chat:
@@ -33,37 +34,49 @@ class Chat:
         """Write the request for inputs given as JSON values by key."""
         return prompt.request(self, inputs)
 
-    def parse(self, prompt: Prompt, response: Response) -> dict[str, Any]:
-        """Read the output values by key.
+    def parse(self, prompt: Prompt, response: Response) -> Fields:
+        """Read the outputs.
 
         Raises:
-            ParseError: there are no marks, or one stands twice.
+            ParseError: there are no marks and no object, or a mark stands twice.
         """
         text, views = response.text, prompt.outputs
         found = _split(text, prompt.keys)
         if not found and len(views) > 1:
-            return parse_object(text, prompt.keys)  # models that were taught JSON write it unasked
+            return prompt.read_object(text)  # models that were taught JSON write it unasked
         if not found:
             found = dict.fromkeys(views, text)
-        return {key: _unguard(_read(views[key], part.strip())) for key, part in found.items()}
+        return read_parts(prompt, found, _unguard)
+
+    def partial(self, prompt: Prompt, text: str) -> dict[str, Any]:
+        """The outputs so far; the last mark may not be complete yet."""
+        whole = _HALF_MARK.sub("", text)
+        try:
+            found = _split(whole, prompt.keys)
+        except ParseError:  # a mark that stands twice: the end will be refused
+            return {}
+        if not found and len(prompt.outputs) > 1:
+            return prompt.partial_object(text)
+        if not found:
+            found = dict.fromkeys(prompt.outputs, whole)
+        return partial_parts(prompt, found, list(found)[-1], _unguard)
 
     def reask(self, prompt: Prompt, request: Request, response: Response, reason: str) -> Request:
         """Write the request that follows a reply which could not be accepted."""
         return prompt.reask(self, request, response, reason)
 
-    def guard(self, value: Any) -> Any:
+    def answer(self, prompt: Prompt, outputs: Mapping[str, Any]) -> str:
+        """Write the reply that says these outputs, given as JSON values by key."""
+        return prompt.answer(self, outputs)
+
+    def guard(self, value: Any, keys: Collection[str]) -> Any:
         """The value with a backslash before every text line that begins like a mark."""
-        if isinstance(value, str):
-            return _MARKLIKE.sub(r"\1\2\\\3", value)
-        return _over_texts(self.guard, value)
+        return over_texts(_guard, value)
 
     def write(self, field: View, value: Any) -> str:
         """A text as it is if it can be read back from that, everything else as JSON."""
-        safe = self.guard(value)
-        if not isinstance(safe, str) or not safe or safe != safe.strip():
-            return dumped(safe)
         # A colon would be taken for one that a model put behind the mark.
-        return safe if safe[0] != ":" and _read(field, safe) == safe else dumped(safe)
+        return dumped(value) if isinstance(value, str) and value[:1] == ":" else write_part(field, value)
 
 
 # ASCII: without it, case-insensitive matching pairs letters that `casefold` keeps apart.
@@ -89,28 +102,9 @@ def _split(text: str, keys: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _read(field: View, text: str) -> Any:
-    """A value as it was written: text fields may be quoted, others are JSON where they can be."""
-    if not field["is_text"]:
-        return parse_value(text)
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        found = parse_value(text)
-        return found if isinstance(found, str) else text
-    return text
+def _guard(text: str) -> str:
+    return _MARKLIKE.sub(r"\1\2\\\3", text)
 
 
-def _unguard(value: Any) -> Any:
-    if isinstance(value, str):
-        return _GUARDED.sub(r"\1\2\3", value)
-    return _over_texts(_unguard, value)
-
-
-def _over_texts(change: Callable[[Any], Any], value: Any) -> Any:
-    """Apply `change` to all members of a JSON value, keys included."""
-    if isinstance(value, list):
-        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # items are any JSON
-        return [change(item) for item in items]
-    if isinstance(value, dict):
-        members: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # members are any JSON
-        return {change(key): change(member) for key, member in members.items()}
-    return value
+def _unguard(text: str) -> str:
+    return _GUARDED.sub(r"\1\2\3", text)

@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from declm import settings
-from declm.errors import ContentFiltered, ParseError, TruncatedOutput, UsageError
+from declm.errors import BadRequest, ContentFiltered, ParseError, TruncatedOutput, UsageError
 from declm.formats.base import Prompt
 from declm.formats.choices import narrowed, rank
 from declm.messages import Request, Response
-from declm.protocols import LM, Format
-from declm.text import canonical, clip
+from declm.predictors.watching import Show, ahear, hear
+from declm.protocols import LM, Drafting, Format
+from declm.text import clip
 from declm.trace import MASK
 from declm.types import closed_values
 
@@ -26,25 +27,42 @@ Flow = Generator[Request, Response, "Answer"]
 
 Seen = Callable[[Request, Response], None]
 
+Exchange = tuple[Request, Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The LMs of a call; the extractor is the task's LM where none is set."""
+
+    task: LM
+    extractor: LM | None = None
+
+    def of(self, request: Request) -> LM:
+        """The LM that answers a request, by its role."""
+        return self.extractor if request.role == "extractor" and self.extractor is not None else self.task
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A validated reply: the row with its outputs set, the outputs as parsed, and the reasoning.
 
-    `first` is the request that opened the exchange and `last` the response that ended it: what the
-    reply cache keeps, so that a re-asked prompt is a hit next time.
+    `exchanges` is what the reply cache keeps: the request that opened a conversation with the response
+    that ended it, so that a re-asked prompt is a hit next time. It is one, or two where a draft came first.
     """
 
     row: BaseModel
     outputs: dict[str, Any]
     reasoning: str | None
-    first: Request
-    last: Response
+    exchanges: tuple[Exchange, ...]
     probabilities: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    repairs: tuple[str, ...] = ()
 
 
 def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
     """Ask, read and validate; on failure ask again with the exact error, at most `retries` times.
+
+    Outputs that were right in a reply need not be repeated in the next one. A format in two steps asks
+    for its draft once; what is asked again is the extraction.
 
     Raises:
         ParseError: no acceptable reply came; carries the last reply's text.
@@ -54,29 +72,73 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
     hidden = bool(prompt.spec.sensitive)
     inputs, _ = prompt.spec.dump(row)
     drawn = settings.current().sample
-    first = request = replace(format.render(prompt, inputs), sample=drawn, logprobs=_alternatives(prompt))
+    drafted: tuple[Exchange, ...] = ()
+    logprobs = _alternatives(prompt, format)
+    request = replace(format.render(prompt, inputs), sample=drawn)
+    if isinstance(format, Drafting):
+        draft = yield request
+        _check_draft(draft, hidden)
+        drafted = ((request, draft),)
+        request = replace(format.extraction(prompt, draft.text), sample=drawn)
+    first = request = replace(request, logprobs=logprobs)
+    right = dict[str, Any]()
     for left in reversed(range(retries + 1)):
         response = yield request
         _check(response, hidden)
+        outputs = dict(right)
         try:
-            outputs = format.parse(prompt, response)
-            reasoning = _text(outputs.pop(prompt.reasoning, None)) if prompt.reasoning else None
-            probabilities = yield from _decide(prompt, request, response, outputs)
-            done = prompt.spec.complete(row, outputs)
+            fields = format.parse(prompt, response)
+            probabilities = yield from _decide(prompt, request, response, fields.values)
+            outputs |= fields.values
+            unreadable = {key: why for key, why in fields.problems.items() if key not in right}
+            done = prompt.spec.complete(row, {k: v for k, v in outputs.items() if k != prompt.reasoning}, unreadable)
         except ParseError as error:
             if not left:
                 raise ParseError(error.reason, text=MASK if hidden else response.text) from (None if hidden else error)
+            right = {key: value for key, value in outputs.items() if key not in error.fields}
             request = replace(format.reask(prompt, request, response, error.reason), logprobs=first.logprobs)
             continue
-        return Answer(done, outputs, reasoning or response.reasoning, first, response, probabilities)
+        if outputs.keys() - fields.values.keys():  # the cache must keep a reply that says all of it
+            response = replace(response, text=format.answer(prompt, outputs), tokens=())
+        reasoning = outputs.pop(prompt.reasoning, None) if prompt.reasoning else None
+        exchanges = (*drafted, (first, response))
+        return Answer(done, outputs, reasoning or exchanges[0][1].reasoning, exchanges, probabilities, fields.repairs)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _alternatives(prompt: Prompt) -> int:
+def falling_back(steps: Flow, other: Callable[[], Flow], accepted: Callable[[BadRequest], None]) -> Flow:
+    """Run a flow; if the provider refuses a request as it stands, run another one instead.
+
+    `accepted` is told of the refusal as soon as the other flow gets an answer: a provider that refuses
+    that one as well does not mind the format.
+
+    Raises:
+        BadRequest: the other flow was refused too.
+    """
+    try:
+        return (yield from steps)
+    except BadRequest as error:
+        refusal = error
+    instead, is_new = other(), True
+    try:
+        request = next(instead)
+        while True:
+            response = yield request
+            if is_new:
+                accepted(refusal)
+                is_new = False
+            request = instead.send(response)
+    except StopIteration as stop:
+        answer: Answer = stop.value
+        return answer
+
+
+def _alternatives(prompt: Prompt, format: Format) -> int:
     """How many log-probabilities per token the biases need."""
     if not prompt.state.biases:
         return 0
-    given = prompt.capabilities.logprobs
+    asked = (prompt.extractor if isinstance(format, Drafting) else None) or prompt.capabilities
+    given = asked.logprobs
     if not given:
         raise UsageError(
             f"the state of {prompt.spec.name} corrects label biases by log-probabilities, which this LM does not give; "
@@ -110,11 +172,6 @@ def _decide(
     return found
 
 
-def _text(reasoning: Any) -> str | None:
-    """Reasoning that a model has written as a list or an object, as JSON."""
-    return reasoning if reasoning is None or isinstance(reasoning, str) else canonical(reasoning)
-
-
 def _check(response: Response, hidden: bool) -> None:
     if response.finish == "length":
         text = MASK if hidden else response.text
@@ -127,33 +184,50 @@ def _check(response: Response, hidden: bool) -> None:
         raise ContentFiltered("the provider withheld the reply by its content filter", model=response.model)
 
 
-def drive(steps: Flow, lm: LM, seen: Seen | None) -> Answer:
-    """Run a flow, blocking; `seen` is told of each request and its response."""
+def _check_draft(draft: Response, hidden: bool) -> None:
+    _check(draft, hidden)
+    if not draft.text.strip():  # an extractor that gets nothing to read would make something up
+        raise ParseError("the draft is empty")
+
+
+def drive(steps: Flow, lms: Roles, seen: Seen | None, show: Show | None = None) -> Answer:
+    """Run a flow, blocking; `seen` is told of each request and its response, `show` of the text as it is written."""
     try:
         request = next(steps)
         while True:
-            response = lm.complete(request)
+            try:
+                lm = lms.of(request)
+                response = lm.complete(request) if show is None else hear(lm, request, show)
+            except BadRequest as error:
+                request = steps.throw(error)
+                continue
             if seen is not None:
                 seen(request, response)
             request = steps.send(response)
     except StopIteration as stop:
-        return _finish(stop.value, lm)
+        return _finish(stop.value, lms)
 
 
-async def adrive(steps: Flow, lm: LM, seen: Seen | None) -> Answer:
-    """Run a flow on the event loop; `seen` is told of each request and its response."""
+async def adrive(steps: Flow, lms: Roles, seen: Seen | None, show: Show | None = None) -> Answer:
+    """Run a flow on the event loop; `seen` and `show` as in `drive`."""
     try:
         request = next(steps)
         while True:
-            response = await lm.acomplete(request)
+            try:
+                lm = lms.of(request)
+                response = await (lm.acomplete(request) if show is None else ahear(lm, request, show))
+            except BadRequest as error:
+                request = steps.throw(error)
+                continue
             if seen is not None:
                 seen(request, response)
             request = steps.send(response)
     except StopIteration as stop:
-        return _finish(stop.value, lm)
+        return _finish(stop.value, lms)
 
 
-def _finish(answer: Answer, lm: LM) -> Answer:
-    if not answer.last.cached:
-        lm.commit(answer.first, answer.last)
+def _finish(answer: Answer, lms: Roles) -> Answer:
+    for request, response in answer.exchanges:
+        if not response.cached:
+            lms.of(request).commit(request, response)
     return answer

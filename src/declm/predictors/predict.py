@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, cast, overload
@@ -12,14 +13,15 @@ from pydantic import BaseModel
 from typing_extensions import ParamSpec, Self, TypeVar
 
 from declm import lm as lms
-from declm import protocols, settings, trace
+from declm import protocols, settings, streams, trace
 from declm.demo import Demo
-from declm.errors import InputError, UsageError
-from declm.formats import choose
-from declm.formats.base import PARTS, Prompt
+from declm.errors import BadRequest, InputError, UsageError
+from declm.formats import Choice, choose, chosen
+from declm.formats.base import EXTRACTION_PARTS, PARTS, Prompt
 from declm.messages import Capabilities, Messages
 from declm.module import Module
-from declm.predictors.flow import Answer, Seen, adrive, drive, flow
+from declm.predictors.flow import Answer, Flow, Roles, Seen, adrive, drive, falling_back, flow
+from declm.predictors.watching import Show, View
 from declm.shorthand import define
 from declm.specs import Spec, spec
 from declm.state import PredictorState, Stateful
@@ -30,6 +32,8 @@ from declm.text import clip, closest
 P = ParamSpec("P", default=...)
 S = TypeVar("S", default=Any)
 
+_ALL_PARTS = (*PARTS, *EXTRACTION_PARTS)
+
 _KEPT_PROMPTS = 64
 """Rendered prefixes kept per predictor: more than the candidates that a search has in flight."""
 
@@ -39,10 +43,13 @@ class Predict(Stateful, Module, Generic[P, S]):
 
     Args:
         signature: a `Signature` class, or shorthand such as `"question -> answer: int"`.
-        format: `"auto"`, `"native"`, `"json"` or `"chat"`; None takes the format in force.
+        format: `"auto"`, `"native"`, `"json"`, `"chat"`, `"xml"` or `"two_step"`; None takes the format
+            in force. What `auto` takes is logged once per LM (INFO, logger `declm`), and gives way to
+            `json`, with a warning in the log, if the provider refuses it.
         lm: LM or model name of this predictor alone.
         template: own Jinja text: a text replaces the user message, a mapping replaces the parts
-            it names (`system`, `user`, `assistant`, `reask`), a folder shadows declm's templates.
+            it names (`system`, `user`, `assistant`, `reask`; of `two_step` also `extract`, `draft`), a
+            folder shadows declm's templates.
         retries: how often an unacceptable reply is re-asked with the exact error.
 
     Raises:
@@ -97,15 +104,33 @@ class Predict(Stateful, Module, Generic[P, S]):
         self._template = template
         self._retries = retries
         self._prompts: dict[tuple[Any, ...], Prompt] = {}
+        self._choices: dict[tuple[str, Capabilities], Choice] = {}
         first = choose(format, Capabilities())  # a misspelled format fails here, not at the first call
         if template is not None:
             _check_template(template)
             own = Prompt(self._spec, templates=self._templates(self._state, ()), reasoning=self.reasoning_key)
-            own.check(first.name)
+            own.check(first.name, _ALL_PARTS if isinstance(first, protocols.Drafting) else PARTS)
 
     def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> S:
         """Predict; the same as calling the predictor."""
         return cast(S, self._invoke(args, kwargs))
+
+    def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> Generator[S]:
+        """Predict, and yield the outputs as far as they are written; the last one is complete and validated.
+
+        Outputs that can't be shown yet are unset, as in a request. Closing the iterator (leaving the loop)
+        stops the LM's stream.
+
+        Raises:
+            InputError: an input is missing, unknown or mistyped; nothing has been sent.
+        """
+        self._row(args, kwargs)
+        return _values(streams.pieces(lambda: self._run(args, kwargs).value))
+
+    def astream(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[S]:
+        """The same as `stream`, without blocking the event loop."""
+        self._row(args, kwargs)
+        return _avalues(self._apieces(args, kwargs))
 
     @property
     def spec(self) -> Spec[Any]:
@@ -132,7 +157,7 @@ class Predict(Stateful, Module, Generic[P, S]):
     @property
     def format_name(self) -> str:
         """The format that a call would use now."""
-        return self._chosen_format(self.lm).name
+        return self._choice(self.lm).format.name
 
     def render(self, /, *args: P.args, **kwargs: P.kwargs) -> Messages:
         """The exact messages that a call with these inputs would send; nothing is sent.
@@ -197,40 +222,76 @@ class Predict(Stateful, Module, Generic[P, S]):
         with trace.step(self, is_predictor=True) as call:
             row, lm = self._row(args, kwargs), self.lm
             self._note_inputs(call, row)
-            prompt, format = self._prompt(lm)
-            answer = drive(flow(prompt, format, row, self._retries), lm, self._seen(call))
+            answer = drive(self._steps(row, lm), self._roles(lm), self._seen(call), self._view(call, row, lm))
             return self._note_answer(call, answer)
 
     async def _ainvoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with trace.step(self, is_predictor=True) as call:
             row, lm = self._row(args, kwargs), self.lm
             self._note_inputs(call, row)
-            prompt, format = self._prompt(lm)
-            answer = await adrive(flow(prompt, format, row, self._retries), lm, self._seen(call))
+            show = self._view(call, row, lm)
+            answer = await adrive(self._steps(row, lm), self._roles(lm), self._seen(call), show)
             return self._note_answer(call, answer)
 
+    def _steps(self, row: BaseModel, lm: protocols.LM) -> Flow:
+        """One call, which falls back to another format where `auto` chose the one that is refused."""
+        choice = self._choice(lm)
+        steps = flow(self._prompt_for(choice, lm), choice.format, row, self._retries)
+        if choice.fallback is None:
+            return steps
+        other = choice.fall_back()
+
+        def instead() -> Flow:
+            return flow(self._prompt_for(other, lm), other.format, row, self._retries)
+
+        def accepted(refusal: BadRequest) -> None:
+            self._choices[lm.identity, lm.capabilities] = other
+            choice.log_fallback(lm.model, repr(self), refusal)
+
+        return falling_back(steps, instead, accepted)
+
+    def _roles(self, lm: protocols.LM) -> Roles:
+        extractor = settings.current().extractor
+        return Roles(lm, None if extractor is None else lms.resolve(extractor))
+
     def _prompt(self, lm: protocols.LM) -> tuple[Prompt, protocols.Format]:
+        choice = self._choice(lm)
+        return self._prompt_for(choice, lm), choice.format
+
+    def _prompt_for(self, choice: Choice, lm: protocols.LM) -> Prompt:
         """The signature at the present state, with its rendered prefix, made once per state."""
-        now, state = settings.current(), self.predictor_state
-        format = self._chosen_format(lm)
-        key = (state.hash, format.name, now.templates, lm.capabilities)
+        now, state, format = settings.current(), self.predictor_state, choice.format
+        extractor = self._roles(lm).extractor if isinstance(format, protocols.Drafting) else None
+        reads = None if extractor is None else extractor.capabilities
+        key = (state.hash, format.name, now.templates, choice.capabilities, reads)
         prompt = self._prompts.get(key)
         if prompt is None:
             prompt = Prompt(
                 spec=self._spec,
                 state=state,
                 templates=self._templates(state, now.templates),
-                capabilities=lm.capabilities,
+                capabilities=choice.capabilities,
                 reasoning=self.reasoning_key,
+                extractor=reads,
             )
             if len(self._prompts) >= _KEPT_PROMPTS:
                 self._prompts.clear()
             self._prompts[key] = prompt
-        return prompt, format
+        return prompt
 
-    def _chosen_format(self, lm: protocols.LM) -> protocols.Format:
-        wanted = self.predictor_state.format or self._format or settings.current().format
-        return choose(wanted, lm.capabilities)
+    def _choice(self, lm: protocols.LM) -> Choice:
+        """The format that is named, else what `auto` took for this LM, which is logged once."""
+        able, wanted = lm.capabilities, self.predictor_state.format or self._format or settings.current().format
+        if wanted is not None and wanted != "auto":
+            return chosen(wanted, able)
+        known = self._choices.get((lm.identity, able))
+        if known is not None:
+            return known
+        made = chosen(wanted, able)
+        kept = self._choices.setdefault((lm.identity, able), made)
+        if kept is made:  # no other thread was faster
+            made.log(lm.model, repr(self))
+        return kept
 
     def _templates(self, state: PredictorState, folders: tuple[Path, ...]) -> Templates:
         own = self._template
@@ -243,6 +304,13 @@ class Predict(Stateful, Module, Generic[P, S]):
         """What keeps a call's exchanges in its trace, if there is one."""
         return None if call is None else partial(call.exchanged, masked=bool(self._spec.sensitive))
 
+    def _view(self, call: trace.Call | None, row: BaseModel, lm: protocols.LM) -> Show | None:
+        """What shows a reply while it is written, if somebody listens."""
+        tell, path = streams.listener(), call.path if call is not None else ""
+        if tell is None:
+            return None
+        return View(partial(self._prompt, lm), row, lambda so_far: tell((path, self._result(so_far))))
+
     def _note_inputs(self, call: trace.Call | None, row: BaseModel) -> None:
         if call is not None:
             call.inputs = self._masked(self._spec.dump(row)[0])
@@ -251,6 +319,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         if call is not None:
             call.outputs = self._masked(self._spec.dump(answer.row)[1])
             call.probabilities = {k: p for k, p in answer.probabilities.items() if k not in self._spec.sensitive}
+            call.repairs = () if self._spec.sensitive else answer.repairs
             call.reasoning = trace.MASK if answer.reasoning and self._spec.sensitive else answer.reasoning
         return self._result(answer.row)
 
@@ -262,6 +331,18 @@ class Predict(Stateful, Module, Generic[P, S]):
         return {k: trace.MASK if k in hidden else v for k, v in values.items()} if hidden else values
 
 
+def _values(pieces: Generator[streams.Piece]) -> Generator[Any]:
+    with closing(pieces):
+        for _, value in pieces:
+            yield value
+
+
+async def _avalues(pieces: AsyncGenerator[streams.Piece]) -> AsyncGenerator[Any]:
+    async with aclosing(pieces):
+        async for _, value in pieces:
+            yield value
+
+
 def _check_template(template: str | Mapping[str, str] | Path) -> None:
     """Refuse what would be overlooked: parts that no format has, folders that are not there."""
     if isinstance(template, Path):
@@ -269,7 +350,7 @@ def _check_template(template: str | Mapping[str, str] | Path) -> None:
             raise UsageError(f"template={str(template)!r} is no folder; for a template's text, pass the text itself")
     elif not isinstance(template, str):
         for part in template:
-            if part not in PARTS:
-                near = closest(part, list(PARTS))
+            if part not in _ALL_PARTS:
+                near = closest(part, list(_ALL_PARTS))
                 hint = f"did you mean {near!r}? " if near else ""
-                raise UsageError(f"a prompt has no part {part!r}; {hint}its parts are {', '.join(PARTS)}")
+                raise UsageError(f"a prompt has no part {part!r}; {hint}its parts are {', '.join(_ALL_PARTS)}")

@@ -1,0 +1,193 @@
+"""Types as shapes: what the parser needs to know of a type in order to fit a reply to it.
+
+`declm.formats.parsing.schemas` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+from pydantic_core import SchemaValidator, to_json
+from pydantic_core.core_schema import definitions_schema
+
+from declm.formats.parsing.scalars import fold
+
+Node = Mapping[str, Any]
+
+ScalarKind = Literal["text", "integer", "number", "decimal", "boolean", "null", "temporal", "opaque", "any"]
+
+
+@dataclass(eq=False)
+class Source:
+    """Where in a type a shape comes from, for validating a value of it alone."""
+
+    node: Node
+    definitions: Mapping[str, Node]
+
+    @cached_property
+    def _validator(self) -> SchemaValidator:
+        node: Any = dict(self.node)
+        if not self.definitions:
+            return SchemaValidator(node)
+        known: list[Any] = list(self.definitions.values())
+        return SchemaValidator(definitions_schema(node, known))
+
+    def validate(self, value: Any) -> Any:
+        """The value by the rules of JSON.
+
+        Raises:
+            ValidationError: it does not fit.
+        """
+        return self._validator.validate_json(to_json(value))
+
+
+@dataclass(eq=False)
+class Scalar:
+    """One value: `kind` tells how texts are read.
+
+    Attributes:
+        unit: whether the number lies between 0 and 1, so that `85 %` is 0.85.
+        name: of the kind, for messages.
+    """
+
+    kind: ScalarKind
+    name: str
+    unit: bool = False
+
+
+@dataclass(eq=False)
+class Choices:
+    """One of a closed set; `names` leads from every spelling to the JSON value."""
+
+    values: tuple[Any, ...]
+    names: Mapping[str, Any]
+    name: str = "one of the values"
+
+
+@dataclass(eq=False)
+class Items:
+    """A list, set or tuple; `fixed` are the shapes of a tuple's members, `item` that of all others."""
+
+    item: Shape | None = None
+    fixed: tuple[Shape, ...] = ()
+    name: str = "list"
+    source: Source | None = None
+    """Of `item`."""
+
+
+@dataclass(eq=False)
+class Pairs:
+    """A mapping from any keys to values."""
+
+    key: Shape
+    value: Shape
+    name: str = "object"
+    source: Source | None = None
+    """Of `value`."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A field of an object.
+
+    Attributes:
+        key: what Pydantic wants to be given.
+        required: whether there is no default.
+        spellings: what a reply may call it.
+        name: of the attribute.
+        source: for validating it alone.
+    """
+
+    key: str
+    shape: Shape
+    required: bool
+    spellings: tuple[str, ...] = ()
+    name: str = ""
+    source: Source | None = None
+
+
+@dataclass(eq=False)
+class Record:
+    """An object with known fields.
+
+    Attributes:
+        folded: keys by spelling without case, accents and separators.
+        open: whether other keys are kept.
+        positional: whether a list of the values in order will do (named tuples).
+        cls: the class of its instances; None for plain dictionaries.
+    """
+
+    name: str = "object"
+    cls: type[Any] | None = None
+    members: dict[str, Member] = field(default_factory=dict[str, Member])
+    folded: dict[str, str] = field(default_factory=dict[str, str])
+    open: bool = False
+    positional: bool = False
+
+    def fill(self, members: Mapping[str, Member]) -> None:
+        """Set the members; a spelling that two of them share belongs to the first."""
+        self.members.update(members)
+        for member in members.values():
+            for spelling in (member.key, *member.spellings):
+                self.folded.setdefault(fold(spelling), member.key)
+
+
+@dataclass(eq=False)
+class Either:
+    """A union: the option that fits best; `tag` names the key whose value decides in a discriminated one."""
+
+    options: list[Shape]
+    tag: str | None = None
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(eq=False)
+class Embedded:
+    """JSON inside of a text, which Pydantic parses itself."""
+
+    shape: Shape
+
+
+Shape = Scalar | Choices | Items | Pairs | Record | Either | Embedded
+
+ANY = Scalar("any", "value")
+TEXT = Scalar("text", "text")
+NULL = Scalar("null", "null")
+
+
+@lru_cache(maxsize=1024)
+def known_names(shape: Shape) -> frozenset[str]:
+    """The names of all fields at any depth."""
+    members = (member for one in _parts(shape) if isinstance(one, Record) for member in one.members.values())
+    return frozenset(name for member in members for name in (member.key, *member.spellings) if name)
+
+
+@lru_cache(maxsize=1024)
+def holds_decimals(shape: Shape) -> bool:
+    """Whether a decimal stands anywhere, whose digits no float can carry."""
+    return any(isinstance(one, Scalar) and one.kind == "decimal" for one in _parts(shape))
+
+
+def _parts(shape: Shape) -> list[Shape]:
+    """The shape and everything in it, once each."""
+    found, seen, todo = list[Shape](), set[int](), [shape]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        found.append(one)
+        if isinstance(one, Record):
+            todo += [member.shape for member in one.members.values()]
+        elif isinstance(one, Either):
+            todo += one.options
+        elif isinstance(one, Items):
+            todo += [*one.fixed, *([one.item] if one.item else [])]
+        elif isinstance(one, Pairs):
+            todo += [one.key, one.value]
+        elif isinstance(one, Embedded):
+            todo.append(one.shape)
+    return found
