@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,50 @@ def imports_table(lines: Sequence[Line]) -> str:
     return "\n\n".join([_table(head, rows), f"Medians of {line['times']} processes.", _where([line])])
 
 
+def parsing_table(lines: Sequence[Line]) -> str:
+    """The newest rates of reading broken replies, and the newest times."""
+    parts = list[str]()
+    rated = next((line for line in reversed(lines) if line["parsers"]), None)
+    timed = next((line for line in reversed(lines) if line["speed"]), None)
+    if rated is not None:
+        groups = ("final", "refusals", "streaming")
+        head = ("parser", *groups, *(f"holdout: {group}" for group in groups))
+        rows = [
+            (
+                one["version"] if one["name"] == "declm" else f"{one['name']} ({one['version']})",
+                *(_share(one[prefix + group]) for prefix in ("", "holdout ") for group in groups),
+            )
+            for one in rated["parsers"]
+        ]
+        made = f"The holdout: {rated['holdout']['size']:,} replies, seed {rated['holdout']['seed']}."
+        parts += [_table(head, rows), made]
+    if timed is not None:
+        rows = [
+            (one["shape"], *(f"{ms:.0f}" for ms in one["ms"]), f"{max(_ratios(one['ms'])):.1f}")
+            for one in timed["speed"]["growth"]
+        ]
+        usual = timed["speed"]["usual"]
+        parts += [
+            _table(("reply of n characters", "ms at n = 250,000", "500,000", "1,000,000", "largest ratio"), rows),
+            f"A valid reply of usual length takes {usual['valid']:.0f} µs, a broken one {usual['broken']:.0f} µs.",
+        ]
+    return "\n\n".join([*parts, _where([line for line in (rated, timed) if line is not None])])
+
+
+def _share(counts: Sequence[int] | None) -> str:
+    return "" if counts is None else f"{100 * counts[0] / counts[1]:.1f} % ({counts[0]} of {counts[1]})"
+
+
+def _ratios(ms: Sequence[float]) -> list[float]:
+    """How much longer twice the length takes; times below a millisecond say nothing."""
+    return [after / max(before, 1.0) for before, after in pairwise(ms)]
+
+
 TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
     "imports": imports_table,
+    "parsing": parsing_table,
 }
 """The tables by the name of their results file."""
 
