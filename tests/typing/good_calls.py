@@ -76,3 +76,23 @@ async def asynchronous() -> None:
     assert_type(await triage.arun(ticket="t"), dm.Prediction[Triage])
     assert_type((await think.arun(ticket="t")).value.team, Literal["billing", "bugs"])
     assert_type(await sentiment.acall("lovely"), Literal["good", "bad"])
+
+
+class Order(dm.Signature):
+    text: str
+    count: int = dm.Output()
+
+
+assert_type(dm.parse("4", int), int)
+assert_type(dm.parse("4", int, report=True), dm.Parsed[int])
+assert_type(dm.parse("4", int, report=True).value, int)
+assert_type(dm.parse_partial("{", Order), Order)
+
+for order in dm.Predict(Order).stream(text="t"):
+    assert_type(order, Order)
+
+
+async def streamed() -> int:
+    async for row in dm.Predict(Order).astream(text="t"):
+        assert_type(row, Order)
+    return 0
