@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Generator
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
@@ -72,7 +73,7 @@ def test_outputs_appear_in_order_and_what_is_shown_is_of_its_type(format: str) -
     assert {row.get("feeling") for row in shown} == {None, "good"}
     assert {row.get("stars") for row in shown} == {None, 4}
     summaries = [row["summary"] for row in shown if "summary" in row]
-    assert all(later.startswith(earlier) for earlier, later in zip(summaries[:-1], summaries[1:], strict=True))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(summaries))
     assert len(set(summaries)) > 10
 
 
