@@ -11,6 +11,7 @@ from typing import Literal
 
 from declm import data
 from declm.evaluation import Report, evaluate
+from declm.evaluation.statistics import told
 from declm.fields import Input, Output
 from declm.lm import LM, pull
 from declm.optimizers import JointSearch, Optimized, optimize
@@ -92,7 +93,7 @@ def tell(say: Say, *, seed: int = 0, out: Path = Path("route.json"), cache: bool
         say(f"\n6. Does that hold on messages that the search has never seen? The same {len(test)} test rows:")
         tuned = _measure(say, best.program, test)
         versus = tuned.compare(plain)
-        say(f"\n    plain {plain.score:.0%} -> optimized {tuned.score:.0%}, paired test p = {versus.p:.4f}")
+        say(f"\n    plain {plain.score:.0%} -> optimized {tuned.score:.0%}, paired test {told(versus.p)}")
         _reload(say, best.program, out)
     return Outcome(
         seed=seed,

@@ -38,6 +38,11 @@ class Paired(NamedTuple):
 # --- one sample
 
 
+def told(p: float) -> str:
+    """A p-value in words: `p = 0.0123`, or `p < 0.0001`."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
+
+
 def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion; the whole of [0, 1] for `n = 0`.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from declm.errors import StateError
+from declm.evaluation.statistics import told
 from declm.files import write_atomic
 from declm.optimizers.acceptance import Verdict
 from declm.optimizers.trials import Trial
@@ -55,7 +56,7 @@ class SearchReport:
         """One sentence: what was returned, and why."""
         if self.verdict is None:
             return "No candidate scored above the given program, which is returned unchanged."
-        test = f"p = {self.verdict.p_value:.4f}, corrected for {len(self.trials) - 1} candidates"
+        test = f"{told(self.verdict.p_value)}, corrected for {len(self.trials) - 1} candidates"
         if self.verdict.confirm_rows:
             test += f" and confirmed on {self.verdict.confirm_rows} further rows"
         if self.accepted:
