@@ -1,6 +1,7 @@
-"""A search whose calls are counted in a file: run by `test_resume.py`, in this process and in others.
+"""A search whose calls are counted, in a file or by a server: run by `test_resume.py`, in this process and in others.
 
-`python resumed_search.py LEDGER CALLS`: prints what the search came to, as JSON.
+`python resumed_search.py LEDGER CALLS`: prints what the search came to, as JSON; `CALLS` is a file, or the
+address of a server that speaks OpenAI's wire.
 """
 
 from __future__ import annotations
@@ -35,10 +36,15 @@ class CountedLM(FunctionLM):
         return two_steps(request)
 
 
-def run(ledger: str | None, calls: Path, pause_s: float = 0.0, **options: Any) -> dict[str, Any]:
+def at_server(url: str) -> dm.LM:
+    """The LM at a server, without the reply cache: only the ledger may save calls."""
+    return dm.LM("openai/double", api_base=url, api_key="none", cache=False)
+
+
+def run(ledger: str | None, calls: Path | str, pause_s: float = 0.0, **options: Any) -> dict[str, Any]:
     """The search, and what must be the same however often it was killed."""
     program = TwoSteps()
-    with dm.context(lm=CountedLM(calls, pause_s)):
+    with dm.context(lm=at_server(calls) if isinstance(calls, str) else CountedLM(calls, pause_s)):
         best = dm.optimize(
             program,
             train=QUESTIONS[:26],
@@ -60,4 +66,5 @@ def run(ledger: str | None, calls: Path, pause_s: float = 0.0, **options: Any) -
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1], Path(sys.argv[2]), pause_s=0.002)))  # noqa: T201  # read by the test
+    counted = sys.argv[2] if sys.argv[2].startswith("http") else Path(sys.argv[2])
+    print(json.dumps(run(sys.argv[1], counted, pause_s=0.002)))  # noqa: T201  # read by the test

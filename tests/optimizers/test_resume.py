@@ -6,14 +6,17 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import resumed_search
-from search_cases import VAL, Sort, correct, from_demos, learner, search, told
+from fault_server import completion, serving
+from search_cases import VAL, Sort, correct, from_demos, learner, search, told, two_steps
 
 import declm as dm
+from declm.messages import Message, Request
 from declm.optimizers import JointSearch
 
 IN_FLIGHT = 2 * 16
@@ -31,19 +34,19 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     return resumed_search.run(None, calls), count(calls)
 
 
-def start(ledger: Path, calls: Path) -> subprocess.Popen[str]:
+def start(ledger: Path, calls: Path | str) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(resumed_search.__file__)), str(ledger), str(calls)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def kill_at(process: subprocess.Popen[str], calls: Path, wanted: int) -> None:
+def kill_at(process: subprocess.Popen[str], counted: Callable[[], int], wanted: int) -> None:
     """kill -9 once so many calls were made."""
     try:
         limit = time.monotonic() + 45
-        while count(calls) < wanted and process.poll() is None and time.monotonic() < limit:
+        while counted() < wanted and process.poll() is None and time.monotonic() < limit:
             time.sleep(0.005)
         assert process.poll() is None, process.communicate()[1]
-        assert count(calls) >= wanted
+        assert counted() >= wanted
     finally:
         process.kill()
         process.communicate()
@@ -56,11 +59,30 @@ def test_a_search_that_is_killed_twice_ends_like_an_unbroken_one(
 ) -> None:
     expected, whole = unbroken
     ledger, calls = tmp_path / "search.sqlite", tmp_path / "calls"
-    kill_at(start(ledger, calls), calls, whole // 5)
-    kill_at(start(ledger, calls), calls, whole * 3 // 5)
+    kill_at(start(ledger, calls), lambda: count(calls), whole // 5)
+    kill_at(start(ledger, calls), lambda: count(calls), whole * 3 // 5)
     found = resumed_search.run(str(ledger), calls)
     assert found == expected
     assert count(calls) <= 1.02 * whole + 2 * IN_FLIGHT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process as POSIX does")
+@pytest.mark.timeout(180)
+def test_after_kill_9_a_server_sees_no_finished_row_again(tmp_path: Path) -> None:
+    with serving() as server:
+        server.answer = lambda body: completion(two_steps(as_request(body)))
+        expected = resumed_search.run(None, server.url)
+        whole = server.count
+        server.bodies.clear()
+        ledger = tmp_path / "search.sqlite"
+        kill_at(start(ledger, server.url), lambda: server.count, whole // 2)
+        found = resumed_search.run(str(ledger), server.url)
+    assert found == expected
+    assert whole <= server.count <= 1.02 * whole + IN_FLIGHT
+
+
+def as_request(body: Mapping[str, Any]) -> Request:
+    return Request(messages=tuple(Message(one["role"], one["content"]) for one in body["messages"]))
 
 
 def test_a_finished_search_is_free_the_second_time(tmp_path: Path, unbroken: tuple[dict[str, Any], int]) -> None:

@@ -34,6 +34,9 @@ from declm.usage import Usage
 _CONSTRAINING = frozenset({"hosted_vllm", "lm_studio", "ollama", "ollama_chat", "llamafile"})
 # Where a provider's endpoint variable is not named after it.
 _VARIABLE_NAMES: Mapping[str, str] = {"ollama_chat": "OLLAMA", "text-completion-openai": "OPENAI"}
+_CLIENT_TIMEOUT_S = 86_400.0
+"""Of litellm's own clients, the same for every call; our own limit is the one that holds."""
+
 _IRRELEVANT = frozenset({"timeout", "drop_params", "metadata", "user"})
 _FINISH: Mapping[str, Finish] = {"length": "length", "content_filter": "filter"}
 
@@ -169,10 +172,11 @@ class Gateway:
         """Send the request, in the event loop of `TRAFFIC`; with `put`, as a stream of chunks."""
         litellm = load()
         body = self._body(request)
-        limit_s = body.get("timeout")
+        # litellm keeps a client, with its connections, per timeout: a deadline that shrinks from call to call would
+        # open a connection for each. Its timeout restarts with every byte too, so that a slow drip would pass it.
+        limit_s, body["timeout"] = body.get("timeout"), _CLIENT_TIMEOUT_S
         began_s = time.monotonic()
         try:
-            # litellm's own timeout restarts with every byte, so a slow drip would pass it.
             replying = litellm.acompletion(**body) if put is None else _streamed(litellm, body, put)
             reply = await asyncio.wait_for(replying, limit_s)
         except asyncio.TimeoutError as error:
