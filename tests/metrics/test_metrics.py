@@ -34,7 +34,13 @@ class Triage(dm.Signature):
         ("a  b", "A B!", 1.0),
         (["NYC", "New York"], "new york.", 1.0),
         ([], "x", 0.0),
-        ("the", "", 1.0),
+        ("the", "", 0.0),  # SQuAD's script says 1: it drops the article
+        ("(A)", "", 0.0),
+        ("(A)", "A", 1.0),
+        ("(A)", "B", 0.0),
+        ("+", "-", 0.0),
+        ("+", " + ", 1.0),
+        ("", "", 1.0),
     ],
 )
 def test_exact_compares_normalized_texts(gold: str | Iterable[str], got: str, expected: float) -> None:

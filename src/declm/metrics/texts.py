@@ -18,11 +18,14 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 def normalized(text: str) -> str:
     """The text in lower case, without ASCII punctuation, articles and extra white space.
 
+    Where nothing would be left (the choice `(A)`, the operator `+`), articles and then punctuation stay.
+
     Example:
-        >>> normalized(" The  Mark-Masons' Hall. ")
-        'markmasons hall'
+        >>> normalized(" The  Mark-Masons' Hall. "), normalized("(A)"), normalized("+")
+        ('markmasons hall', 'a', '+')
     """
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    bare = text.lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", bare).split()) or " ".join(bare.split()) or text.strip()
 
 
 def exact(gold: str | Iterable[str], got: str) -> float:
