@@ -129,11 +129,24 @@ def _ratios(ms: Sequence[float]) -> list[float]:
     return [after / max(before, 1.0) for before, after in pairwise(ms)]
 
 
+def prompts_table(lines: Sequence[Line]) -> str:
+    """Prompt tokens by signature, and all of them as a share of those of the first peer."""
+    last = lines[-1]
+    peers = [sum(one["tokens"]) for one in last["lines"] if not one["name"].startswith("declm")]
+    head = ("prompt", *last["signatures"], "all", "share")
+    rows = [
+        (one["name"], *one["tokens"], sum(one["tokens"]), f"{sum(one['tokens']) / peers[0]:.2f}" if peers else "")
+        for one in last["lines"]
+    ]
+    return "\n\n".join([_table(head, rows), _where([last])])
+
+
 TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
     "imports": imports_table,
     "parsing": parsing_table,
+    "prompt_tokens": prompts_table,
 }
 """The tables by the name of their results file."""
 

@@ -93,7 +93,7 @@ SHAPES = {
 TYPES: list[Any] = [Answer, list[Answer], int]
 MORE_TYPES: list[Any] = [Node, float, bool, Literal["yes", "no"], list[str], dict[str, list[int]], Any]
 
-SMALL, LARGE = 5_000, 20_000
+SMALL, LARGE = 3_000, 12_000
 SLACK = 2.6
 """How much more than its share of time the longer text may take: machines are busy, and caches have sizes."""
 FLOOR_S = 0.004
