@@ -22,7 +22,7 @@ class Triage(BaseModel):
     team: Literal["billing", "bugs", "sales"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def litellm() -> Any:
     register_local()
     return load()

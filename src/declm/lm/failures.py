@@ -35,6 +35,7 @@ _FILTERED = re.compile(r"(?i)content[_ ]?(policy|filter|management)|safety syste
 _NO_MODEL = re.compile(r"(?i)model\W.{0,80}(not (found|exist)|unknown|not supported)|(no such|unknown|invalid) model")
 _NO_PROVIDER = re.compile(r"(?i)provider not provided|unknown provider")
 _NO_KEY = re.compile(r"(?i)(missing|no|locate) .{0,30}(api key|credentials|key is set)|api[_ -]?key.{0,80}must be set")
+_BROKEN_OFF = re.compile(r"(?i)stream ended before")
 _PREFIX = re.compile(r"^((litellm\.)?\w*(Error|Exception|Timeout)( Error)?\s?[:-] )+")
 _SUFFIX = re.compile(r"\nTraceback|\. Handle with `litellm|\n Pass model as|\. Add it here - ")
 _TOO_LONG = "the prompt does not fit the model's window; use fewer or shorter demonstrations"
@@ -70,6 +71,8 @@ class Failure:
         """Whether the connection failed, so that no answer was read."""
         if self.status is not None:
             return False
+        if _BROKEN_OFF.search(self.text):
+            return True
         return "openai.APIConnectionError" in self.kinds or any(k.startswith(_LIBRARIES) for k in self.kinds)
 
     @property

@@ -41,25 +41,22 @@ _IRRELEVANT = frozenset({"timeout", "drop_params", "metadata", "user"})
 _FINISH: Mapping[str, Finish] = {"length": "length", "content_filter": "filter"}
 
 
-@functools.cache
+# What litellm warns of, about itself, whenever it first uses a part of itself. It has these ignored, but for as long
+# only as nobody resets the filters, as every test of pytest does; where warnings are errors, calls would then fail.
+_NOISE: tuple[tuple[type[Warning], str], ...] = (
+    (UserWarning, ".*`ReadOnly` qualifier"),
+    (UserWarning, ".*conflict with protected namespace"),
+    (DeprecationWarning, ".*Accessing the .* attribute on the instance is deprecated"),
+)
+
+
 def load() -> ModuleType:
     """Import litellm, which takes about two seconds, and keep it quiet and off the network.
 
     Its price table is read from its own wheel unless `LITELLM_LOCAL_MODEL_COST_MAP` says otherwise.
     """
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    import litellm
-
-    atexit.register(TRAFFIC.close)  # after litellm has registered its own clean-up, and so before that runs
-    litellm.suppress_debug_info = True
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # failures reach the caller as exceptions
-    # While it reads a stream it warns of itself, which is an error where warnings are.
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"litellm\..*\.model_response_utils")
-    # Builds their Pydantic classes now, while the warnings that this raises are ignored.
-    litellm.ModelResponse()
-    litellm.ModelResponseStream()
-    bridge.register(litellm)
-    return litellm
+    _hush()
+    return _imported()
 
 
 @functools.cache
@@ -75,6 +72,29 @@ def preload() -> None:
     thread.start()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=thread.join)  # a child of a half-done import could never finish it
+
+
+@functools.cache
+def _imported() -> ModuleType:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    atexit.register(TRAFFIC.close)  # after litellm has registered its own clean-up, and so before that runs
+    litellm.suppress_debug_info = True
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # failures reach the caller as exceptions
+    # Builds their Pydantic classes now, while the warnings that this raises are ignored.
+    litellm.ModelResponse()
+    litellm.ModelResponseStream()
+    bridge.register(litellm)
+    return litellm
+
+
+def _hush() -> None:
+    """Have litellm's warnings about itself ignored, unless they are already."""
+    known = {(kind, getattr(pattern, "pattern", None)) for _, pattern, kind, *_ in warnings.filters}
+    for kind, message in _NOISE:
+        if (kind, message) not in known:
+            warnings.filterwarnings("ignore", message, kind)
 
 
 def register_local() -> None:
@@ -333,7 +353,7 @@ def _response(reply: Any, model: str, seconds: float) -> Response:
     text = (calls[0].function.arguments if calls else "") or message.content or ""
     finish: Finish = _FINISH.get(choice.finish_reason, "stop")
     extras: Mapping[str, Any] = getattr(message, "provider_specific_fields", None) or {}
-    refusal: str | None = extras.get("refusal")
+    refusal: str | None = getattr(message, "refusal", None) or extras.get("refusal")  # by litellm's age
     if not text and refusal:
         text, finish = refusal, "filter"
     reasoning = getattr(message, "reasoning_content", None)

@@ -491,6 +491,9 @@ SHAPES: list[tuple[str, Any, Any]] = [
         Tree,
         Tree(label="a", children=[Tree(label="b"), Tree(label="c")]),
     ),
+    ('Here:\n```json\n{"NULL": 0, "true": 1}\n```', dict[str, int], {"NULL": 0, "true": 1}),
+    ('Here: {"amount": 0.0}', dict[str, Decimal | float], {"amount": 0.0}),
+    ("Here: {'3': 1, 'none': 2}", dict[int | str, int], {"3": 1, "none": 2}),
 ]
 
 

@@ -192,11 +192,18 @@ class Aligner:
         values, cost, repairs = dict[str, Any](), 0.0, list[Repair]()
         for name, value in raw.items():
             place = _join(path, name)
-            key, found = self.fit(Bare(name), shape.key, place), self.fit(value, shape.value, place)
+            key, found = self._key(name, shape.key, place), self.fit(value, shape.value, place)
             values[name if isinstance(shape.key, Scalar) else str(key.value)] = found.value
             cost += found.cost + key.cost
             repairs += [*(r for r in key.repairs if r.kind != "unquoted"), *found.repairs]
         return Fit(values, cost, tuple(repairs))
+
+    def _key(self, name: str, shape: Shape, path: str) -> Fit:
+        """What a key says: keys stand in quotes whatever their type, so that `"1"` may be a number, and `"null"` a text."""
+        try:
+            return self.fit(Bare(name), shape, path)
+        except Misfit:
+            return self.fit(name, shape, path)
 
     # Lists
 

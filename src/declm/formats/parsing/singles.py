@@ -14,6 +14,7 @@ from declm.formats.parsing.shapes import Scalar
 
 COSTS: Mapping[str, float] = {
     "": 0.0,
+    "number for a decimal": 0.05,
     "default": 0.1,
     "unquoted": 0.3,
     "spelling of a key": 0.5,
@@ -114,7 +115,10 @@ def number(raw: str, shape: Scalar, path: str) -> Fit:
         raise Misfit(f"must be a {'whole ' if shape.kind == 'integer' else ''}number ({shown(raw)})", path)
     value, kind = found
     fit = Fit(_sized(value, shape, path)).with_repair(kind, path, raw)
-    return fit if isinstance(raw, Bare) else fit.with_repair("text for a number", path)
+    if not isinstance(raw, Bare):
+        return fit.with_repair("text for a number", path)
+    # In a union with floats a number is one of them: Pydantic writes decimals in quotes.
+    return Fit(fit.value, fit.cost + COSTS["number for a decimal"], fit.repairs) if shape.kind == "decimal" else fit
 
 
 def _sized(value: Decimal, shape: Scalar, path: str) -> Any:
