@@ -282,3 +282,9 @@ def test_map_refuses_bad_rows_before_any_call() -> None:
 def test_map_carries_settings_into_its_threads() -> None:
     with dm.context(lm=FunctionLM(reply), budget=dm.Budget(calls=7)), pytest.raises(dm.BudgetExceeded):
         Hops(1).map([{"question": "q"}] * 20, concurrency=4)
+
+
+def test_a_prediction_prints_its_value_and_what_it_cost() -> None:
+    run = dm.ChainOfThought("text -> length: int", lm=ScriptedLM(['{"reasoning": "a, b", "length": 2}'])).run(text="ab")
+    assert repr(run).startswith("Prediction(TextToLength(text='ab', length=2), reasoning='a, b', 1 calls, ")
+    assert "exchanges" not in repr(run)

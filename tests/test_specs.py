@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import copy
+from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, ConfigDict, computed_field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    computed_field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 import declm as dm
@@ -268,6 +278,39 @@ class TestRows:
         assert repr(request) == "Computed(price=1)"
         assert "total=3" in repr(gold)
         assert row_hash(request) != row_hash(gold)
+
+    def test_what_is_given_is_what_is_dumped(self, qa: Spec[QA]) -> None:
+        row = qa.cls(question="q", schema="s")
+        assert qa.given(row) == qa.dump(row)[0] == {"question": "q", "schema": "s", "secret": ""}
+
+    def test_serializers_hold_for_what_is_given(self) -> None:
+        class Loud(dm.Signature):
+            text: Annotated[str, PlainSerializer(str.upper)]
+            answer: str = dm.Output()
+
+        class Quiet(dm.Signature):
+            text: str
+            answer: str = dm.Output()
+
+            @field_serializer("text")
+            def _lower(self, value: str) -> str:
+                return value.lower()
+
+        for signature, text in ((Loud, "AB"), (Quiet, "ab")):
+            of = dm.spec(signature)
+            assert of.given(of.request({"text": "Ab"})) == {"text": text}
+
+    def test_a_text_that_is_an_enum_is_given_as_its_value(self) -> None:
+        class Team(str, Enum):
+            BUGS = "bugs"
+
+        class Ask(dm.Signature):
+            team: str
+            answer: str = dm.Output()
+
+        of = dm.spec(Ask)
+        (given,) = of.given(Ask.model_construct(team=Team.BUGS)).values()
+        assert type(given) is str
 
     def test_a_computed_field_that_needs_an_unset_output_says_so_when_dumped(self) -> None:
         with pytest.raises(Exception, match=r"Computed\.tax is not set"):

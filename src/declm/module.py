@@ -16,6 +16,7 @@ from declm import loops, storage, streams, trace
 from declm.arguments import arguments, forward_of
 from declm.errors import UsageError
 from declm.state import Node, ProgramState, Stateful, match, nodes, predictors, rebuild, snapshot
+from declm.text import clip
 from declm.threads import Threads
 from declm.usage import Usage
 
@@ -44,6 +45,11 @@ class Prediction(Generic[R_co]):
     def usage(self) -> Usage:
         """Calls, tokens, USD and seconds of all LM calls inside."""
         return self.trace.usage
+
+    def __repr__(self) -> str:
+        thought = f", reasoning={clip(self.reasoning, 80)!r}" if self.reasoning else ""
+        others = f", {len(self.candidates)} candidates" if self.candidates else ""
+        return f"Prediction({self.value!r}{thought}{others}, {self.usage.calls} calls, {self.usage.tokens} tokens)"
 
 
 class _AsyncForward(Protocol[P, R_co]):

@@ -24,6 +24,11 @@ S = TypeVar("S", bound=BaseModel)
 
 _SLOT = "__declm_spec__"
 
+_PLAIN = (str, int, bool)
+
+_SILENT = ("annotated_types", "declm.fields", "pydantic.types", "pydantic._internal._fields")
+"""Modules whose metadata constrain a field, and never change how it is written."""
+
 
 @dataclass(frozen=True)
 class Spec(Generic[S]):
@@ -179,6 +184,31 @@ class Spec(Generic[S]):
         inputs = {k: values[f.name] for k, f in self.inputs.items() if f.name in values}
         outputs = {k: values[f.name] for k, f in self.outputs.items() if f.name in values}
         return inputs, outputs
+
+    def given(self, row: BaseModel) -> dict[str, Any]:
+        """The inputs that are set, as JSON values by key."""
+        if not self._plain_inputs:
+            return self.dump(row)[0]
+        values, found = row.__dict__, dict[str, Any]()
+        for key, (name, kind) in self._plain_inputs.items():
+            value = values.get(name)
+            if type(value) is not kind:  # an enum that is a text as well, or a row that was never validated
+                return self.dump(row)[0]
+            found[key] = value
+        return found
+
+    @cached_property
+    def _plain_inputs(self) -> dict[str, tuple[str, type]]:
+        """Names and types of the inputs by key, if all are JSON as they stand, as most are; else empty."""
+        own, kinds = self.cls.__pydantic_decorators__, dict[str, tuple[str, type]]()
+        if own.field_serializers or own.model_serializers or "json_encoders" in self.cls.model_config:
+            return {}
+        for key, field in self.inputs.items():
+            kind: Any = field.info.annotation
+            if kind not in _PLAIN or not all(type(note).__module__ in _SILENT for note in field.info.metadata):
+                return {}
+            kinds[key] = field.name, kind
+        return kinds
 
     def dump(self, row: BaseModel) -> tuple[dict[str, Any], dict[str, Any]]:
         """The inputs and the outputs that are set, as JSON values by key."""

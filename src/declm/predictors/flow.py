@@ -18,7 +18,7 @@ from declm.formats.base import Prompt
 from declm.formats.choices import narrowed, rank
 from declm.messages import Request, Response
 from declm.predictors.watching import Show, ahear, hear
-from declm.protocols import LM, Drafting, Format
+from declm.protocols import LM, Format, is_drafting
 from declm.text import clip
 from declm.trace import MASK
 from declm.types import closed_values
@@ -70,17 +70,19 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
         ContentFiltered: the provider withheld a reply.
     """
     hidden = bool(prompt.spec.sensitive)
-    inputs, _ = prompt.spec.dump(row)
+    inputs = prompt.spec.given(row)
     drawn = settings.current().sample
     drafted: tuple[Exchange, ...] = ()
     logprobs = _alternatives(prompt, format)
-    request = replace(format.render(prompt, inputs), sample=drawn)
-    if isinstance(format, Drafting):
+    request = format.render(prompt, inputs)
+    if drawn:
+        request = replace(request, sample=drawn)
+    if is_drafting(format):
         draft = yield request
         _check_draft(draft, hidden)
         drafted = ((request, draft),)
         request = replace(format.extraction(prompt, draft.text), sample=drawn)
-    first = request = replace(request, logprobs=logprobs)
+    first = request = replace(request, logprobs=logprobs) if logprobs else request
     right = dict[str, Any]()
     for left in reversed(range(retries + 1)):
         response = yield request
@@ -137,7 +139,7 @@ def _alternatives(prompt: Prompt, format: Format) -> int:
     """How many log-probabilities per token the biases need."""
     if not prompt.state.biases:
         return 0
-    asked = (prompt.extractor if isinstance(format, Drafting) else None) or prompt.capabilities
+    asked = (prompt.extractor if is_drafting(format) else None) or prompt.capabilities
     given = asked.logprobs
     if not given:
         raise UsageError(

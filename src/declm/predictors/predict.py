@@ -109,7 +109,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         if template is not None:
             _check_template(template)
             own = Prompt(self._spec, templates=self._templates(self._state, ()), reasoning=self.reasoning_key)
-            own.check(first.name, _ALL_PARTS if isinstance(first, protocols.Drafting) else PARTS)
+            own.check(first.name, _ALL_PARTS if protocols.is_drafting(first) else PARTS)
 
     def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> S:
         """Predict; the same as calling the predictor."""
@@ -167,7 +167,7 @@ class Predict(Stateful, Module, Generic[P, S]):
             TemplateError: a template fails.
         """
         prompt, format = self._prompt(self.lm)
-        inputs, _ = self._spec.dump(self._row(args, kwargs))
+        inputs = self._spec.given(self._row(args, kwargs))
         return Messages(format.render(prompt, inputs).messages)
 
     def with_demos(self, rows: Sequence[BaseModel | Demo]) -> Self:
@@ -215,6 +215,9 @@ class Predict(Stateful, Module, Generic[P, S]):
     def _is_native(self) -> bool:
         return True
 
+    def _is_async(self) -> bool:
+        return False
+
     def _check(self, inputs: Mapping[str, Any]) -> None:
         self._row((), inputs)
 
@@ -261,7 +264,7 @@ class Predict(Stateful, Module, Generic[P, S]):
     def _prompt_for(self, choice: Choice, lm: protocols.LM) -> Prompt:
         """The signature at the present state, with its rendered prefix, made once per state."""
         now, state, format = settings.current(), self.predictor_state, choice.format
-        extractor = self._roles(lm).extractor if isinstance(format, protocols.Drafting) else None
+        extractor = self._roles(lm).extractor if protocols.is_drafting(format) else None
         reads = None if extractor is None else extractor.capabilities
         key = (state.hash, format.name, now.templates, choice.capabilities, reads)
         prompt = self._prompts.get(key)
@@ -313,7 +316,7 @@ class Predict(Stateful, Module, Generic[P, S]):
 
     def _note_inputs(self, call: trace.Call | None, row: BaseModel) -> None:
         if call is not None:
-            call.inputs = self._masked(self._spec.dump(row)[0])
+            call.inputs = self._masked(self._spec.given(row))
 
     def _note_answer(self, call: trace.Call | None, answer: Answer) -> Any:
         if call is not None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from declm.formats.base import Prompt
 from declm.messages import Request, Response
-from declm.protocols import LM, Drafting, Format
+from declm.protocols import LM, Format, is_drafting
 
 Show = Callable[[Request, str], None]
 """Takes a request and the text of its reply as far as it has come."""
@@ -35,7 +35,7 @@ class View:
             return
         self._read = len(text)
         prompt, format = self._prompt()  # which may have fallen back to another format
-        if isinstance(format, Drafting) and request.role != "extractor":
+        if is_drafting(format) and request.role != "extractor":
             return  # a draft holds no outputs yet
         found, outputs = format.partial(prompt, text), prompt.spec.outputs
         values = {outputs[key].name: value for key, value in found.items() if key in outputs}

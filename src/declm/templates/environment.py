@@ -26,10 +26,10 @@ OUTPUT_LIMIT = 16_000_000
 """Characters that one rendering may write, intermediate texts included."""
 
 SECONDS_LIMIT = 0.5
-"""Processor time that one rendering may take."""
+"""Processor time that one rendering may take, once it has written more than `UNTIMED`."""
 
 UNTIMED = 100_000
-"""Characters (and turns of loops, at their price) that are never timed."""
+"""Characters (and turns of loops, at their price) that are never timed: looking at the clock costs more than a prompt."""
 
 _TURN = 64
 _CALL = 1000
@@ -57,8 +57,8 @@ class _Purse:
 
     def __init__(self) -> None:
         self.left = OUTPUT_LIMIT
-        self.until = time.thread_time() + SECONDS_LIMIT
-        self.look = time.perf_counter() + SECONDS_LIMIT
+        self.until: float | None = None
+        self.look = 0.0
 
 
 _purse: ContextVar[_Purse | None] = ContextVar("declm_template_purse", default=None)
@@ -84,7 +84,9 @@ def _pay(amount: int) -> None:
     # neither is a garbage collection that happens to run inside a short template.
     if purse.left > OUTPUT_LIMIT - UNTIMED:
         return
-    if time.perf_counter() > purse.look and time.thread_time() > purse.until:
+    if purse.until is None:
+        purse.until, purse.look = time.thread_time() + SECONDS_LIMIT, time.perf_counter() + SECONDS_LIMIT
+    elif time.perf_counter() > purse.look and time.thread_time() > purse.until:
         raise SecurityError(f"the template takes longer than {SECONDS_LIMIT} seconds")
 
 
