@@ -97,8 +97,23 @@ def test_counts_are_those_that_pool_and_limit_allow() -> None:
     assert demo_counts(pool, 0) == demo_counts(Pool(()), 32) == (0,)
 
 
+def test_counts_that_show_every_label_equally_often_are_among_them() -> None:
+    pool = Pool(demos(20), ("label",))  # three labels
+    assert demo_counts(pool, 32) == (0, 2, 3, 4, 8, 15, 16)
+    assert demo_counts(pool, 3) == (0, 2, 3)
+    assert demo_counts(pool, 2) == (0, 2)
+
+
+def test_the_numbers_to_try_first_show_labels_equally_often_and_then_as_many_as_there_are() -> None:
+    for size, limit, wanted in ((40, 32, (30, 32)), (20, 15, (15, 4)), (20, 2, (2, 0)), (2, 32, (2, 0))):
+        pool = Pool(demos(size), ("label",))
+        counts = demo_counts(pool, limit)
+        first, second = Slot("self", (None,), pool, counts).favoured()
+        assert (counts[first], counts[second]) == wanted
+
+
 def test_choices_with_one_value_are_left_out() -> None:
-    assert slot().sizes() == {"self:instructions": 2, "self:demos": 5, "self:subset": SUBSETS}
+    assert slot().sizes() == {"self:instructions": 2, "self:demos": 7, "self:subset": SUBSETS}
     assert slot(size=1, texts=(None,)).sizes() == {}
     assert Space(BASE, (slot(size=1, texts=(None,)),)).count() == 1
 
@@ -111,7 +126,7 @@ def test_no_choice_means_the_program_as_it_is() -> None:
 def test_choices_map_to_states_without_touching_the_rest() -> None:
     chosen = Space(BASE, (slot(),)).state({"self:instructions": 1, "self:demos": 2, "self:subset": 3})
     state = chosen.predictors["self"]
-    assert (state.instructions, len(state.demos), state.format) == ("a", 4, "chat")
+    assert (state.instructions, len(state.demos), state.format) == ("a", 3, "chat")
     assert BASE.predictors["self"].instructions is None
 
 
@@ -119,8 +134,8 @@ def test_the_openings_show_many_demos_in_every_predictor() -> None:
     base = ProgramState(predictors={"a": PredictorState(), "b": PredictorState()})
     space = Space(base, (slot("a"), slot("b", size=5)))
     first, second = space.openings()
-    assert [len(space.state(first).predictors[p].demos) for p in "ab"] == [16, 4]
-    assert [len(space.state(second).predictors[p].demos) for p in "ab"] == [8, 2]
+    assert [len(space.state(first).predictors[p].demos) for p in "ab"] == [15, 3]
+    assert [len(space.state(second).predictors[p].demos) for p in "ab"] == [16, 4]
     assert all(point["a:instructions"] == 0 for point in (first, second))
 
 

@@ -56,6 +56,11 @@ class Pool:
         return tuple(chosen)
 
     @cached_property
+    def values(self) -> int:
+        """How many different values the closed outputs have; 1 if there are none."""
+        return len(self._groups)
+
+    @cached_property
     def _groups(self) -> list[list[Demo]]:
         groups: dict[str, list[Demo]] = {}
         for demo in self.demos:

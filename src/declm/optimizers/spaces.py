@@ -13,7 +13,7 @@ from declm.optimizers.pools import MOST, Pool
 from declm.state import PredictorState, ProgramState
 
 COUNTS = (0, 2, 4, 8, 16, 24, MOST)
-"""Demo counts that are tried; the largest that fits the context window is tried first."""
+"""Demo counts that are tried."""
 
 SUBSETS = 8
 """Subsets tried per count: typical, diverse, and random draws."""
@@ -42,6 +42,18 @@ class Slot:
             sizes[f"{self.path}:subset"] = SUBSETS
         sizes[f"{self.path}:calibrate"] = 2 if self.closed and self.inputs else 1
         return {name: size for name, size in sizes.items() if size > 1}
+
+    def favoured(self) -> tuple[int, int]:
+        """Indices of the two numbers of demos to try first.
+
+        The most that show every value of the closed outputs equally often, then the most of all; where these
+        are the same, then half of it.
+        """
+        values, last = self.pool.values, len(self.counts) - 1
+        equal = [i for i, count in enumerate(self.counts) if count and values > 1 and count % values == 0]
+        first = equal[-1] if equal else last
+        half = max(i for i, count in enumerate(self.counts) if 2 * count <= self.counts[first])
+        return first, last if first != last else half
 
     def state(self, base: PredictorState, choices: Choices) -> PredictorState:
         """The predictor state that these choices stand for."""
@@ -76,16 +88,16 @@ class Space:
         return state
 
     def openings(self) -> list[dict[str, int]]:
-        """Points worth a trial before anything is known: typical balanced demos, many and half as many.
+        """Points worth a trial before anything is known: typical demos, in the two numbers that promise most.
 
         Where outputs can be calibrated, that comes first: for small LMs it is the larger gain.
         """
         sizes, points = self.sizes(), list[dict[str, int]]()
-        for back, calibrated in ((1, 1), (2, 1), (1, 0)):
+        for rank, calibrated in ((0, 1), (1, 1), (0, 0)):
             point = dict.fromkeys(sizes, 0)
             for slot in self.slots:
                 if f"{slot.path}:demos" in sizes:
-                    point[f"{slot.path}:demos"] = max(len(slot.counts) - back, 0)
+                    point[f"{slot.path}:demos"] = slot.favoured()[rank]
                 if f"{slot.path}:calibrate" in sizes:
                     point[f"{slot.path}:calibrate"] = calibrated
             if point not in points and any(point.values()):
@@ -106,8 +118,16 @@ class Space:
 
 
 def demo_counts(pool: Pool, limit: int) -> tuple[int, ...]:
-    """The counts of `COUNTS` that the pool and the limit allow; always has 0."""
-    return tuple(n for n in COUNTS if n <= min(limit, len(pool.demos)))
+    """The counts of `COUNTS` that the pool and the limit allow, in order; always has 0.
+
+    Where outputs have few values there are two more: one demo of each value, and the most that show every
+    value equally often. Small models favour what they have been shown most. A fifth of the pool stays out
+    of these, so that there are rows left to confirm the winner on.
+    """
+    most, values = min(limit, len(pool.demos)), pool.values
+    room = min(most, len(pool.demos) * 4 // 5)
+    equal = {values, room // values * values} if 1 < values <= room else set[int]()
+    return tuple(sorted({n for n in COUNTS if n <= most} | equal))
 
 
 def unique(texts: Sequence[str | None]) -> tuple[str | None, ...]:
