@@ -16,7 +16,7 @@ from declm.errors import ParseError, UsageError
 from declm.fields import Input, Output
 from declm.formats import Prompt, choose
 from declm.messages import Capabilities, Message, Response
-from declm.protocols import Drafting, Format
+from declm.protocols import Format, is_drafting
 from declm.signature import Signature
 from declm.specs import spec
 
@@ -25,7 +25,7 @@ FORMATS = ["json", "chat", "xml", "native", "two_step"]
 
 def _ideal(format: Format, shown: Prompt, inputs: dict[str, Any], outputs: dict[str, Any]) -> str:
     """The ideal reply: what a demonstration with these outputs would show, or say to an extraction."""
-    if isinstance(format, Drafting):
+    if is_drafting(format):
         return format.answer(shown, outputs)
     demos = (Demo(inputs=inputs, outputs=outputs),)
     taught = Prompt(shown.spec, shown.state.model_copy(update={"demos": demos}), reasoning=shown.reasoning)

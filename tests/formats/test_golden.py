@@ -10,7 +10,7 @@ from prompt_cases import cases
 
 from declm.formats import choose
 from declm.messages import Capabilities, Message, Response
-from declm.protocols import Drafting
+from declm.protocols import is_drafting
 
 FORMATS = ["json", "chat", "xml", "native", "two_step"]
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,7 +27,7 @@ def test_the_prompt_is_the_golden_one(format_name: str, case: str) -> None:
     format = choose(format_name, Capabilities())
     request = format.render(prompt, inputs)
     before: tuple[Message, ...] = ()
-    if isinstance(format, Drafting):
+    if is_drafting(format):
         before = request.messages
         request = format.extraction(prompt, "It may be <draft></draft> a bug.\nI am not sure.")
     again = format.reask(prompt, request, Response(text="no idea"), "team: missing; urgency: missing")
