@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 LEFT_OUT = frozenset({"disputed", "bare-str"})
 """Tags of cases that are not counted: one library's own convention, and texts that are kept as they are."""
@@ -63,9 +64,10 @@ def load_types(folder: Path) -> Resolve:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    spec = importlib.util.spec_from_file_location("types_registry", folder / "types_registry.py")
+    file = folder / "types_registry.py"
+    spec = importlib.util.spec_from_file_location(f"types_registry_{crc32(bytes(file.resolve()))}", file)
     if spec is None or spec.loader is None:
-        raise FileNotFoundError(folder / "types_registry.py")
+        raise FileNotFoundError(file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # so that annotations that are texts find their names
     spec.loader.exec_module(module)

@@ -141,11 +141,50 @@ def prompts_table(lines: Sequence[Line]) -> str:
     return "\n\n".join([_table(head, rows), _where([last])])
 
 
+def scores_table(lines: Sequence[Line]) -> str:
+    """Scores of all libraries and formats, one row for each, of every task and model."""
+    head = "task, model, prompt, run, score, p, valid, prompt tokens, reply tokens, calls, cut".split(", ")
+    rows = [
+        (
+            line["task"],
+            line["model"],
+            one["library"],
+            one["run"],
+            _score(one["score"], one["interval"]) + "".join(f"; {k} {v:.3f}" for k, v in one["also"].items()),
+            "" if one["p"] is None else f"{one['difference']:+.3f}, {_p(one['p'])}",
+            f"{one['parsed']} of {line['rows']}",
+            f"{one['prompt_tokens']:.0f}",
+            f"{one['reply_tokens']:.0f}",
+            one["calls"],
+            one["cut"],
+        )
+        for line in lines
+        for one in line["cells"]
+    ]
+    return "\n\n".join([_table(head, rows), _where(lines)])
+
+
+def promises_table(lines: Sequence[Line]) -> str:
+    """The newest counts of what parsing promises."""
+    last = lines[-1]
+    held = [(one["name"], f"{one['examples']:,}", "no" if one["falsified"] else "yes") for one in last["properties"]]
+    steps = ("accepted", "rendered", "parsed", "refused", "read_back")
+    types = [(one["name"], *(f"{one[step]} of {one['of']}" for step in steps)) for one in last["types"]]
+    injections = [(one["name"], one["replies"], one["overwritten"], one["refused"]) for one in last["injections"]]
+    return "\n\n".join([
+        _table((f"property (seed {last['seed']})", "examples", "held"), held),
+        _table(("types", "accepted", "rendered", "parsed", "invalid refused", "read back"), types),
+        _table((f"{last['payloads']} payloads", "replies", "fields overwritten", "replies refused"), injections),
+        _where([last]),
+    ])  # fmt: skip
+
+
 TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
     "imports": imports_table,
     "parsing": parsing_table,
+    "parsing_promises": promises_table,
     "prompt_tokens": prompts_table,
 }
 """The tables by the name of their results file."""

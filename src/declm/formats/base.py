@@ -24,6 +24,7 @@ from declm.formats.parsing import (
     beginning,
     checked,
     described,
+    is_null,
     parse_field,
     parse_members,
     partial_members,
@@ -196,6 +197,10 @@ class Prompt:
         """One output that stands alone, and what is wrong with it (empty for nothing); texts may be quoted."""
         shape, part = self.record.members[key].shape, text.strip()
         if isinstance(shape, Scalar) and shape.kind == "text":
+            return unquoted(part), ""
+        # What is written as a text, such as bytes, may look like JSON and mean itself.
+        stands_alone = self.outputs[key]["is_text"] and not is_null(part)
+        if stands_alone and checked(unquoted(part), self.record.members[key]) is not NOTHING:
             return unquoted(part), ""
         try:
             return parse_field(part, shape), ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from declm.formats.base import Prompt, View, dumped, unquoted
-from declm.formats.parsing import NOTHING
+from declm.formats.parsing import NOTHING, is_null
 from declm.messages import Fields
 
 Change = Callable[[str], str]
@@ -14,7 +14,7 @@ Change = Callable[[str], str]
 
 def write_part(field: View, value: Any) -> str:
     """A text as it is if it can be read back from that, everything else as JSON."""
-    if not isinstance(value, str) or not field["is_text"] or not value or value != value.strip():
+    if not isinstance(value, str) or not field["is_text"] or not value or value != value.strip() or is_null(value):
         return dumped(value)
     return value if unquoted(value) == value else dumped(value)
 

@@ -29,7 +29,7 @@ SECONDS_LIMIT = 0.5
 """Processor time that one rendering may take, once it has written more than `UNTIMED`."""
 
 UNTIMED = 100_000
-"""Characters (and turns of loops, at their price) that are never timed: a look at the clock costs as much as a prompt."""
+"""Characters (and turns of loops, at their price) that are never timed: the clock costs as much as a prompt."""
 
 _TURN = 64
 _CALL = 1000

@@ -692,7 +692,7 @@ def test_valid_json_is_never_repaired() -> None:
         ('{"tags": "a"}', Tags, "single value for a list"),
         ("1,234", int, "number"),
         ("The answer is positive", Sentiment, "found in a sentence"),
-        ("Positive", Sentiment, "spelling"),
+        ("Positive", Sentiment, "case"),
         ('Here: {"name": "Ann", "age": 30}', Person, "text around"),
         ('{"name": "Ann", "age": 30', Person, "missing bracket"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 from declm.errors import ParseError
 from declm.formats.parsing.align import Aligner, Members
+from declm.formats.parsing.fitting import Misfit
 from declm.formats.parsing.nodes import TOO_DEEP, TWICE, Raw, Unreadable, is_object
 from declm.formats.parsing.parse import check_size, fits, values_inside
 from declm.formats.parsing.reading import (
@@ -16,12 +17,13 @@ from declm.formats.parsing.reading import (
     check_depth,
     read_brackets,
     read_escaped,
-    read_lines,
+    read_without_brackets,
 )
 from declm.formats.parsing.shapes import Record, Scalar, Shape, known_names
-from declm.formats.parsing.singles import Misfit
 
 _READ_REPAIR = 0.5
+
+_QUOTES = "\"'`“”«»\u2018\u2019"
 
 
 def parse_members(text: str, record: Record) -> Members:
@@ -84,6 +86,9 @@ class _Search:
         self._found = list[tuple[float, Members]]()
         self._rest = ""
         self._is_twice = False
+        inside = {name for member in record.members.values() for name in known_names(member.shape)}
+        keys = "|".join(re.escape(key) for key in record.members if key not in inside)
+        self._keys = re.compile(rf"[{_QUOTES}]({keys})[{_QUOTES}]\s{{0,40}}[:=]" if keys else r"(?!)")
 
     def run(self, text: str) -> Members:
         """The fields of the best reading.
@@ -96,7 +101,7 @@ class _Search:
         if not read_escaped(text, names, self._accept):
             read_brackets(text, names, self._accept)
         if not self._found:
-            read_lines(text, names, self._accept)
+            read_without_brackets(text, names, self._accept)
         if not self._found and len(self._record.members) == 1:
             return _lone(text, self._record)
         if not self._found:
@@ -113,10 +118,17 @@ class _Search:
         found = self._aligner.members(reading.value, self._record)
         if not found.values and not found.problems:
             return False
-        self._is_twice = self._is_twice or TWICE in reading.repairs
+        self._is_twice = self._is_twice or TWICE in reading.repairs or self._has_a_key_twice(reading)
         self._rest = self._rest.replace(reading.source, "", 1)
         self._found.append((found.cost + _READ_REPAIR * len(reading.repairs), found))
         return True
+
+    def _has_a_key_twice(self, reading: Reading) -> bool:
+        """Whether one key more stands in a text of what had to be mended, where it may have been meant as a key."""
+        if not reading.repairs:
+            return False
+        found = self._keys.findall(reading.source)
+        return len(set(found)) < len(found)
 
     def _is_contradicted(self, best: Members) -> bool:
         """Whether another answer is as complete, or parts of one are left over."""

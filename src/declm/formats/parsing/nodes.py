@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,20 @@ class OpenList(list[Any]):
     """A list that the reply broke off in."""
 
     __slots__ = ()
+
+
+class Lines(dict[str, Any]):
+    """An object of lines `key: value`, which may have been meant as text.
+
+    Attributes:
+        text: the lines as they stood there.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, members: Mapping[str, Any], text: str) -> None:
+        super().__init__(members)
+        self.text = text
 
 
 def is_object(raw: Raw) -> TypeIs[dict[str, Raw]]:

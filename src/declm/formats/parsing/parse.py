@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,16 +13,39 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from declm.errors import ParseError
 from declm.formats.parsing.align import Aligner
+from declm.formats.parsing.fitting import Fit, Misfit
 from declm.formats.parsing.nodes import TOO_DEEP, Bare, Raw, Repair, Unreadable, is_object
-from declm.formats.parsing.reading import Reading, answer_part, read_brackets, read_escaped, read_lines, whole
+from declm.formats.parsing.reading import (
+    LINES,
+    Reading,
+    answer_part,
+    read_brackets,
+    read_escaped,
+    read_without_brackets,
+    whole,
+)
+from declm.formats.parsing.scanner import Scanner
 from declm.formats.parsing.schemas import shape_of
-from declm.formats.parsing.shapes import Choices, Either, Items, Scalar, Shape, holds_decimals, known_names
-from declm.formats.parsing.singles import Fit, Misfit
+from declm.formats.parsing.shapes import (
+    OPAQUE,
+    Choices,
+    Either,
+    Items,
+    Pairs,
+    Scalar,
+    Shape,
+    bare,
+    holds_decimals,
+    known_names,
+)
 
 T = TypeVar("T")
 
 SIZE_LIMIT = 16_000_000
 """Characters that a reply may have."""
+
+_QUOTED_LIST = re.compile(r"(\"[^\"\n]*\"|'[^'\n]*')\s*,\s*[\"']")
+"""A list in quotes, without its brackets."""
 
 _REPAIR_COST = 0.5
 _LINES_COST = 3.0
@@ -147,15 +171,19 @@ class _Search:
     def __init__(self, shape: Shape, names: Collection[str]) -> None:
         self._shape, self._names = shape, names
         self._aligner = Aligner(values_inside)
-        self._objects = list[Raw]()
+        self._accepted = list[Raw]()
+        """Values that make up a list of which each is one."""
         self._misfits = list[Misfit]()
         self.found = list[Fit]()
 
     def run(self, text: str) -> None:
-        shape, names = self._shape, self._names
+        shape, names = bare(self._shape), self._names
         structured = _holds_brackets(shape)
         words = whole(text)
-        if not isinstance(words, Bare) or (_may_be_words(shape) and words[:1] not in ("{", "[")):
+        if isinstance(words, Bare) and not words:
+            return
+        is_bracket = words[:1] in ("{", "[") and shape is not OPAQUE
+        if not isinstance(words, Bare) or (_may_be_words(shape) and not is_bracket):
             self._offer(Reading(words), cost=2.0 if structured and "{" in text else 0.0)
             if self.found and not isinstance(words, Bare):
                 return
@@ -163,10 +191,11 @@ class _Search:
             return
         if read_escaped(text, names, self._accept):
             return
-        if not read_brackets(text, names, self._accept) and names:
-            read_lines(text, names, self._accept)
-        if isinstance(shape, Items) and len(self._objects) > 1:
-            self._offer(Reading(self._objects, ("several values for a list",)))
+        any_key = isinstance(shape, Pairs)
+        if not read_brackets(text, names, self._accept) and (names or any_key):
+            read_without_brackets(text, names, self._accept, any_key=any_key)
+        if isinstance(shape, Items) and len(self._accepted) > 1:
+            self._offer(Reading(self._accepted, ("several values for a list",)))
 
     def reason(self) -> str:
         """What is wrong, of the reading that came furthest."""
@@ -179,8 +208,10 @@ class _Search:
         if reading.value in ({}, []) and reading.repairs:
             return False if reading.around else self._offer(reading)
         accepted = self._offer(reading)
-        if is_object(reading.value):
-            self._objects.append(reading.value)
+        shape = bare(self._shape)
+        item = bare(shape.item) if isinstance(shape, Items) else None
+        if accepted and (is_object(reading.value) or isinstance(item, Items)):
+            self._accepted.append(reading.value)
         return accepted
 
     def _offer(self, reading: Reading, cost: float = 0.0) -> bool:
@@ -192,11 +223,7 @@ class _Search:
         repairs = [Repair(kind) for kind in reading.repairs]
         if reading.around:
             repairs.insert(0, Repair("text around"))
-        cost += (
-            _REPAIR_COST * len(repairs)
-            + 0.01 * len(self.found)
-            + (_LINES_COST if "lines of keys" in reading.repairs else 0)
-        )
+        cost += _REPAIR_COST * len(repairs) + 0.01 * len(self.found) + (_LINES_COST if LINES in reading.repairs else 0)
         self.found.append(Fit(fit.value, fit.cost + cost, (*repairs, *fit.repairs)))
         return True
 
@@ -212,11 +239,14 @@ def values_inside(text: str) -> list[Raw]:
     bare = text.strip()
     if bare[:1] in ("{", "[", "(", "`", '"'):
         read_brackets(bare, (), keep)
+    if not found and _QUOTED_LIST.match(bare):
+        found.append(Scanner(bare).read(0, "[")[0])
     return found
 
 
 def _may_be_words(shape: Shape) -> bool:
     """Whether a reply without brackets may be the value."""
+    shape = bare(shape)
     if isinstance(shape, Either):
         return any(_may_be_words(option) for option in shape.options)
     if isinstance(shape, Items):
@@ -225,6 +255,7 @@ def _may_be_words(shape: Shape) -> bool:
 
 
 def _holds_brackets(shape: Shape) -> bool:
+    shape = bare(shape)
     if isinstance(shape, Either):
         return any(_holds_brackets(option) for option in shape.options)
     return not isinstance(shape, Scalar | Choices) or (isinstance(shape, Scalar) and shape.kind == "any")

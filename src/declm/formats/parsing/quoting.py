@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 
@@ -16,29 +17,36 @@ UNTIL = {mark: re.compile(rf"(?:[^{re.escape(closing)}\\]+|\\.)*", re.DOTALL) fo
 BLOCKS = ('"""', "'''", "```")
 """Marks around a text of several lines."""
 
-_ESCAPE = re.compile(
-    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
-    r"|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))",
-    re.DOTALL,
-)
-_SIMPLE = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "/": "/", "\\": "\\", "\n": "\n"}
+_MARKS = (QUOTES | frozenset("\u2019”»")) - {'"'}
+_DECODER = json.JSONDecoder(strict=False)
+_BYTE = re.compile(r"\\x(?=[0-9a-fA-F]{2})")
+_UNKNOWN = re.compile(r"\\(?![/bfnrt]|u[0-9a-fA-F]{4})")
+"""A backslash that begins no escape of JSON's."""
+
 _LANGUAGE = re.compile(r"[\w+#.-]*[ \t]*\n")
 
 
 def unescape(text: str) -> str:
     r"""Resolve escapes as JSON and Python have them; an unknown one keeps its backslash (`\d`)."""
-    return _ESCAPE.sub(_resolved, text) if "\\" in text else text
+    if "\\" not in text:
+        return text
+    try:
+        return str(_DECODER.decode(f'"{text}"'))
+    except ValueError:  # an escape that is not JSON's, or a quote inside
+        return _mended(text)
 
 
-def _resolved(escape: re.Match[str]) -> str:
-    high, low, code, byte, char = escape.groups()
-    if high:
-        return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + (int(low, 16) - 0xDC00))
-    if code or byte:
-        return chr(int(code or byte, 16))
-    if char in QUOTES or char in "\u2019”»":
-        return char
-    return _SIMPLE.get(char, f"\\{char}")
+def _mended(text: str) -> str:
+    """The text with escapes that JSON does not have; all of it with functions in C, for long texts full of them."""
+    unused = (chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)
+    backslash, quote = next(unused, ""), next(unused, "")
+    if not quote:
+        return text  # it holds all characters that nobody uses
+    text = text.replace("\\\\", backslash).replace('\\"', quote).replace('"', quote).replace("\\\n", "\n")
+    for mark in _MARKS:
+        text = text.replace(f"\\{mark}", mark)
+    text = _UNKNOWN.sub(backslash, _BYTE.sub(r"\\u00", text))
+    return str(_DECODER.decode(f'"{text}"')).replace(backslash, "\\").replace(quote, '"')
 
 
 def block_text(mark: str, text: str) -> str:

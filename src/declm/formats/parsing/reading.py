@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from declm.formats.parsing.nodes import DEPTH_LIMIT, TOO_DEEP, TWICE, Bare, Raw, Unreadable
 from declm.formats.parsing.outline import outline
 from declm.formats.parsing.quoting import unescape, without_fence
-from declm.formats.parsing.scanner import Scanner
+from declm.formats.parsing.scalars import fold
+from declm.formats.parsing.scanner import Scanner, calls
 
 _THOUGHT = re.compile(r"\A\s*<(think|thinking|thought|reasoning)>.*</\1>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"(?<!`)`{2,}(?!`)[ \t]*(?:[A-Za-z][\w+-]*)?[ \t]*(?=[\s{\[(])\s*")
+_FENCE = re.compile(r"(?<!`)`{2,}(?!`)[ \t]*(?:[A-Za-z][\w+-]*)?[ \t]*(?=[\s{\[(])\s*(?=[{\[(])")
+_THINKING = re.compile(r"\A\s*<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_FIRST_KEY = re.compile(r"\s*[(\[]?\s*(?P<key>[\"'`]?(?P<name>[^\W_][\w .-]{0,80}?)[\"'`]?[ \t]{0,8}(?::|=>?))")
 _OPENING = re.compile(r"[{\[]")
 _TUPLE = re.compile(r"\s*\(\s*(?:[\"'(\[{)]|[-+]?[\d.])")
 _BROKEN = frozenset({"missing bracket", "wrong bracket", "stray text", "key without value", "set instead of list"})
+LINES = "lines of keys"
+
 _CANDIDATES = 200
-_PASSES = 6
+_PASSES = 3
+"""How often brackets may be read, in lengths of the reply, beyond its first `_FREE` characters."""
+
+_FREE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +79,17 @@ Accept = Callable[[Reading], bool]
 """Takes a reading and says whether it fits what is wanted."""
 
 
-def answer_part(text: str) -> str:
-    """The reply without the thoughts that a reasoning model wrote before it, unless there is nothing else."""
-    thought = _THOUGHT.match(text)
-    if thought is None or not text[thought.end() :].strip():
+def answer_part(text: str, *, growing: bool = False) -> str:
+    """The reply without the thoughts that a reasoning model wrote before it, unless there is nothing else.
+
+    `growing`: more text will come, so that thoughts that have not ended are no answer.
+    """
+    if "<" not in text[:200]:
         return text
-    return text[thought.end() :]
+    thought = _THOUGHT.match(text)
+    if thought is None:
+        return "" if growing and _THINKING.match(text) else text
+    return text[thought.end() :] if growing or text[thought.end() :].strip() else text
 
 
 def read_brackets(text: str, names: Collection[str], accept: Accept) -> bool:
@@ -82,20 +97,13 @@ def read_brackets(text: str, names: Collection[str], accept: Accept) -> bool:
 
     Behind one that is whole the next is looked for; inside one that is broken, any that it holds.
     """
-    scanner, budget, taken, done = (
-        Scanner(text, names),
-        _PASSES * len(text) + 10_000,
-        list[tuple[int, int]](),
-        set[int](),
-    )
-    accepted = False
-    first = len(text) - len(text.lstrip())
-    starts = [first] if text[first : first + 1] in ("{", "[") or _TUPLE.match(text) else []
-    starts += [fence.end() for fence in _FENCE.finditer(text) if text[fence.end() : fence.end() + 1] in ("{", "[", "(")]
-    at = 0
+    scanner, budget, done = Scanner(text, names), _PASSES * len(text) + _FREE, set[int]()
+    taken, accepted = list[tuple[int, int]](), False
+    first, last = len(text) - len(text.lstrip()), len(text.rstrip(" \t\r\n`"))
+    starts, at = _likely_starts(text, first), 0
     for _ in range(_CANDIDATES):
         if starts:
-            start = starts.pop(0)
+            start = starts.popleft()
         else:
             hit = _OPENING.search(text, at)
             if hit is None:
@@ -110,12 +118,20 @@ def read_brackets(text: str, names: Collection[str], accept: Accept) -> bool:
         done.add(start)
         value, end, repairs = _read(scanner, start)
         budget -= end - start
-        around = bool(text[:start].strip() or text[end:].strip(" \t\r\n`"))
-        is_fit = accept(Reading(value, repairs, around, text[start:end]))
-        if is_fit or not _BROKEN & set(repairs):
+        is_fit = accept(Reading(value, repairs, start > first or end < last, text[start:end]))
+        if is_fit or _BROKEN.isdisjoint(repairs):
             taken.append((start, end))  # inside of a whole value that does not fit stand parts of it, not the answer
         accepted = accepted or is_fit
     return accepted
+
+
+def _likely_starts(text: str, first: int) -> deque[int]:
+    """Where the value begins if nothing stands before it, and the beginnings of fenced blocks."""
+    starts = deque([first] if text[first : first + 1] in ("{", "[") or _TUPLE.match(text) else [])
+    if "``" in text:
+        for fence in islice(_FENCE.finditer(text), _CANDIDATES):
+            starts.append(fence.end())
+    return starts
 
 
 def _read(scanner: Scanner, start: int) -> tuple[Raw, int, tuple[str, ...]]:
@@ -132,11 +148,41 @@ def _read(scanner: Scanner, start: int) -> tuple[Raw, int, tuple[str, ...]]:
     return value, end, tuple(scanner.repairs)
 
 
-def read_lines(text: str, names: Collection[str], accept: Accept) -> None:
-    """Offer what lines of keys and values make up."""
-    value = outline(text, names)
-    if value is not None:
-        accept(Reading(value, ("lines of keys",)))
+def read_without_brackets(text: str, names: Collection[str], accept: Accept, *, any_key: bool = False) -> bool:
+    """Offer what calls, lines of keys, or members without braces make up; whether one was accepted.
+
+    `any_key`: the keys are not known, so that there must be several of them and nothing else.
+    """
+    scanner = Scanner(text, names)
+    for start in islice(calls(text), _CANDIDATES // 10):
+        value, end = scanner.read(start)
+        around = bool(text[:start].strip() or text[end:].strip(" \t\r\n`"))
+        if accept(Reading(value, tuple(scanner.repairs), around, text[start:end])):
+            return True
+    ways = [_read_lines, _read_members]
+    if text.lstrip()[:1] in ('"', "'"):
+        ways.reverse()  # rather JSON without its braces
+    return any(way(text, names, accept, any_key=any_key) for way in ways)
+
+
+def _read_lines(text: str, names: Collection[str], accept: Accept, *, any_key: bool) -> bool:
+    value = outline(text, names, any_key=any_key)
+    if value is None or (any_key and len(value) < 2 and isinstance(next(iter(value.values())), str)):
+        return False
+    return accept(Reading(value, (LINES,)))
+
+
+def _read_members(text: str, names: Collection[str], accept: Accept, *, any_key: bool) -> bool:
+    """Offer the object that begins without its brace: `name: Ann, age: 30`."""
+    text = without_fence(text)
+    key = _FIRST_KEY.match(text)
+    if key is None or not (any_key or fold(key["name"]) in {fold(name) for name in names}):
+        return False
+    scanner = Scanner(text, names)
+    value, end = scanner.read(key.start("key"), "{")
+    if any_key and len(value) < 2:
+        return False
+    return accept(Reading(value, tuple(scanner.repairs), bool(text[end:].strip()), text[key.start() : end]))
 
 
 def read_escaped(text: str, names: Collection[str], accept: Accept) -> bool:

@@ -15,10 +15,12 @@ from pydantic import TypeAdapter
 from declm.formats.parsing.shapes import (
     ANY,
     NULL,
+    OPAQUE,
     TEXT,
     Choices,
     Either,
     Embedded,
+    Guarded,
     Items,
     Member,
     Node,
@@ -68,8 +70,9 @@ class _Reader:
         kind: str = node["type"]
         if kind in _SCALARS:
             return Scalar(_SCALARS[kind], kind, unit=node.get("le") == 1 or node.get("lt") == 1)
-        reader = _READERS.get(kind)
-        return Scalar("opaque", kind) if reader is None else reader(self, node)
+        reader = _READERS.get(kind, _Reader.opaque)
+        shape: Shape = reader(self, node)
+        return shape
 
     def definitions(self, node: Node) -> Shape:
         self._definitions |= {definition["ref"]: definition for definition in node["definitions"]}
@@ -93,19 +96,29 @@ class _Reader:
     def inner(self, node: Node) -> Shape:
         return self.read(node["schema"])
 
+    def guarded(self, node: Node) -> Shape:
+        shape = self.read(node["schema"])
+        is_text = isinstance(shape, Scalar) and shape.kind in ("text", "any")  # which takes anything as it stands
+        return shape if is_text else Guarded(shape, self.source(node), shape.name)
+
+    def opaque(self, node: Node) -> Shape:
+        return Guarded(OPAQUE, self.source(node), node["type"])
+
     def model(self, node: Node) -> Shape:
         inner: Node = node["schema"]
+        is_guarded = False
         while inner["type"] in _WRAPPERS and inner["type"] not in ("model", "dataclass"):
+            is_guarded = is_guarded or inner["type"] in ("function-before", "function-wrap")
             inner = inner["schema"]
         if inner["type"] not in ("model-fields", "dataclass-args"):
             return self.read(inner)  # a root model
-        config: Node = node.get("config", {})
-        return self._record(node, inner["fields"], config)
+        record = self._record(node, inner["fields"], node.get("config", {}))
+        return Guarded(record, self.source(node), record.name) if is_guarded else record
 
     def typed_dict(self, node: Node) -> Shape:
         return self._record(node, node["fields"], node.get("config", {}))
 
-    def _record(self, node: Node, fields: Any, config: Node) -> Shape:
+    def _record(self, node: Node, fields: Any, config: Node) -> Record:
         behavior = config.get("extra_fields_behavior") or node.get("extra_behavior")
         cls = node.get("cls") if node["type"] in ("model", "dataclass") else None
         record = Record(
@@ -139,17 +152,25 @@ class _Reader:
 
     def choices(self, node: Node) -> Shape:
         if node["type"] == "enum":
-            members: list[enum.Enum] = list(node["members"])
-            names = {str(member.value): member.value for member in members}
-            for member in members:
-                names.setdefault(member.name, member.value)
-            return Choices(tuple(member.value for member in members), names)
+            return self._enum(node)
         values = [value.value if isinstance(value, enum.Enum) else value for value in node["expected"]]
         names = {str(value): value for value in values}
         for value in node["expected"]:
             if isinstance(value, enum.Enum):
                 names.setdefault(value.name, value.value)
+            elif isinstance(value, bool):
+                names.setdefault("yes" if value else "no", value)
         return Choices(tuple(values), names)
+
+    def _enum(self, node: Node) -> Shape:
+        cls: type[enum.Enum] = node["cls"]
+        members: list[enum.Enum] = list(node["members"])
+        names = {str(member.value): member.value for member in members}
+        for name, member in cls.__members__.items():  # other names of the same members as well
+            names.setdefault(name, member.value)
+        known = Choices(tuple(member.value for member in members), names, flags=issubclass(cls, enum.Flag))
+        knows_others = any("_missing_" in vars(base) for base in cls.__mro__ if base not in vars(enum).values())
+        return Guarded(known, self.source(node), known.name) if known.flags or knows_others else known
 
     def items(self, node: Node) -> Shape:
         item = node.get("items_schema")
@@ -159,19 +180,21 @@ class _Reader:
 
     def tuple(self, node: Node) -> Shape:
         shapes = [self.read(item) for item in node["items_schema"]]
+        sources = [self.source(item) for item in node["items_schema"]]
         at = node.get("variadic_item_index")
         if at is None:
-            return Items(None, tuple(shapes), name="tuple")
+            return Items(None, tuple(shapes), name="tuple", sources=tuple(sources))
         if at == len(shapes) - 1:
-            return Items(shapes[-1], tuple(shapes[:-1]), name="tuple")
+            return Items(shapes[-1], tuple(shapes[:-1]), "tuple", sources[-1], tuple(sources[:-1]))
         return Items(ANY, name="tuple")
 
     def pairs(self, node: Node) -> Shape:
         keys, values = node.get("keys_schema"), node.get("values_schema")
         shape = ANY if values is None else self.read(values)
-        return Pairs(
-            TEXT if keys is None else self.read(keys), shape, source=None if values is None else self.source(values)
-        )
+        key = TEXT if keys is None else self.read(keys)
+        source = None if values is None else self.source(values)
+        key_source = None if keys is None or keys["type"] == "str" else self.source(keys)
+        return Pairs(key, shape, source=source, key_source=key_source)
 
     def nullable(self, node: Node) -> Shape:
         return Either(
@@ -181,19 +204,11 @@ class _Reader:
     def union(self, node: Node) -> Shape:
         listed: list[Any] = node["choices"]
         choices: list[Node] = [one[0] if isinstance(one, tuple) else one for one in listed]  # a tuple holds a label
-        options = [(self.read(choice), self.source(choice)) for choice in choices]
-        known = [one for one in options if not (isinstance(one[0], Scalar) and one[0].kind == "opaque")] or options
-        return (
-            Either([one for one, _ in known], sources=tuple(source for _, source in known))
-            if len(known) > 1
-            else known[0][0]
-        )
+        return Either([self.read(choice) for choice in choices], sources=tuple(self.source(one) for one in choices))
 
     def tagged_union(self, node: Node) -> Shape:
-        tag = node["discriminator"]
         options = list(node["choices"].values())
-        sources = tuple(self.source(option) for option in options)
-        return Either([self.read(option) for option in options], tag if isinstance(tag, str) else None, sources)
+        return Either([self.read(one) for one in options], sources=tuple(self.source(one) for one in options))
 
     def in_json(self, node: Node) -> Shape:
         return self.read(node["json_schema"])
@@ -211,9 +226,9 @@ class _Reader:
 _READERS: Mapping[str, Any] = {
     "definitions": _Reader.definitions,
     "definition-ref": _Reader.reference,
-    "function-before": _Reader.inner,
+    "function-before": _Reader.guarded,
     "function-after": _Reader.inner,
-    "function-wrap": _Reader.inner,
+    "function-wrap": _Reader.guarded,
     "custom-error": _Reader.inner,
     "default": _Reader.inner,
     "model": _Reader.model,

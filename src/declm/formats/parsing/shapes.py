@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
-from pydantic_core import SchemaValidator, to_json
+from pydantic_core import SchemaValidator, ValidationError, to_json
 from pydantic_core.core_schema import definitions_schema
 
+from declm.formats.parsing.labels import Labels
 from declm.formats.parsing.scalars import fold
 
 Node = Mapping[str, Any]
@@ -39,9 +40,14 @@ class Source:
         """The value by the rules of JSON.
 
         Raises:
-            ValidationError: it does not fit.
+            ValueError: it does not fit, or a validator needs the object around it.
         """
-        return self._validator.validate_json(to_json(value))
+        try:
+            return self._validator.validate_json(to_json(value))
+        except ValueError:  # a ValidationError is one too
+            raise
+        except Exception as error:  # whatever a user's validator raises that looks at other fields
+            raise ValueError(f"can't be validated alone: {error!r}") from error
 
 
 @dataclass(eq=False)
@@ -60,11 +66,21 @@ class Scalar:
 
 @dataclass(eq=False)
 class Choices:
-    """One of a closed set; `names` leads from every spelling to the JSON value."""
+    """One of a closed set; `names` leads from every spelling to the JSON value.
+
+    Attributes:
+        flags: whether several of them make up a value, as the sum of their numbers.
+    """
 
     values: tuple[Any, ...]
     names: Mapping[str, Any]
     name: str = "one of the values"
+    flags: bool = False
+
+    @cached_property
+    def labels(self) -> Labels[Any]:
+        """The names, ready to be looked for in text."""
+        return Labels(self.names)
 
 
 @dataclass(eq=False)
@@ -76,6 +92,8 @@ class Items:
     name: str = "list"
     source: Source | None = None
     """Of `item`."""
+    sources: tuple[Source, ...] = ()
+    """Of `fixed`."""
 
 
 @dataclass(eq=False)
@@ -87,6 +105,8 @@ class Pairs:
     name: str = "object"
     source: Source | None = None
     """Of `value`."""
+    key_source: Source | None = None
+    """Of `key`; None for texts."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +157,11 @@ class Record:
 
 @dataclass(eq=False)
 class Either:
-    """A union: the option that fits best; `tag` names the key whose value decides in a discriminated one."""
+    """A union: the option that fits best."""
 
     options: list[Shape]
-    tag: str | None = None
     sources: tuple[Source, ...] = ()
+    name: str = "one of several types"
 
 
 @dataclass(eq=False)
@@ -149,13 +169,34 @@ class Embedded:
     """JSON inside of a text, which Pydantic parses itself."""
 
     shape: Shape
+    name: str = "JSON"
 
 
-Shape = Scalar | Choices | Items | Pairs | Record | Either | Embedded
+@dataclass(eq=False)
+class Guarded:
+    """A value that a validator of the user's takes first, which may know other forms of it."""
+
+    shape: Shape
+    source: Source
+    name: str = "value"
+
+    def refusal(self, value: Any) -> str | None:
+        """Why the validator does not take a value as it stands; None if it does."""
+        try:
+            self.source.validate(value)
+        except ValidationError as error:
+            return error.errors(include_url=False)[0]["msg"]
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+Shape = Scalar | Choices | Items | Pairs | Record | Either | Embedded | Guarded
 
 ANY = Scalar("any", "value")
 TEXT = Scalar("text", "text")
 NULL = Scalar("null", "null")
+OPAQUE = Scalar("opaque", "value")
 
 
 @lru_cache(maxsize=1024)
@@ -169,6 +210,17 @@ def known_names(shape: Shape) -> frozenset[str]:
 def holds_decimals(shape: Shape) -> bool:
     """Whether a decimal stands anywhere, whose digits no float can carry."""
     return any(isinstance(one, Scalar) and one.kind == "decimal" for one in _parts(shape))
+
+
+@overload
+def bare(shape: Shape) -> Shape: ...
+@overload
+def bare(shape: Shape | None) -> Shape | None: ...
+def bare(shape: Shape | None) -> Shape | None:
+    """The shape without the validators around it."""
+    while isinstance(shape, Guarded):
+        shape = shape.shape
+    return shape
 
 
 def _parts(shape: Shape) -> list[Shape]:
@@ -188,6 +240,6 @@ def _parts(shape: Shape) -> list[Shape]:
             todo += [*one.fixed, *([one.item] if one.item else [])]
         elif isinstance(one, Pairs):
             todo += [one.key, one.value]
-        elif isinstance(one, Embedded):
+        elif isinstance(one, Embedded | Guarded):
             todo.append(one.shape)
     return found

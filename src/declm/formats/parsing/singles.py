@@ -1,70 +1,21 @@
-"""Fit single raw values: texts, numbers, truth values, dates; what a fit costs, and what refuses it."""
+"""Fit single raw values: texts, numbers, truth values, dates, members of closed sets."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from declm.formats.parsing import scalars
-from declm.formats.parsing.nodes import Bare, Raw, Repair, is_list, is_object
-from declm.formats.parsing.shapes import Scalar
+from declm.formats.parsing import dates, numbers, scalars
+from declm.formats.parsing.fitting import COSTS, Fit, Misfit
+from declm.formats.parsing.labels import SENTENCE, Found
+from declm.formats.parsing.nodes import Bare, Lines, Raw, is_list, is_object
+from declm.formats.parsing.sentences import DECORATION
+from declm.formats.parsing.shapes import Choices, Scalar
 
-COSTS: Mapping[str, float] = {
-    "": 0.0,
-    "number for a decimal": 0.05,
-    "default": 0.1,
-    "unquoted": 0.3,
-    "spelling of a key": 0.5,
-    "number": 1,
-    "truth value": 1,
-    "decoration": 1,
-    "spelling": 1.5,
-    "text for a number": 1,
-    "date": 1,
-    "time": 1,
-    "extra key": 1.5,
-    "number for a text": 2,
-    "JSON inside a text": 2,
-    "no value": 3,
-    scalars.SENTENCE: 4,
-    "single value for a list": 4,
-    "list of one for a value": 4,
-    "list in words": 4,
-    "field without its object": 6,
-    "object around a value": 6,
-    "object for a text": 8,
-}
-
-
-class Misfit(Exception):
-    """A value does not fit; `reason` says why, `path` where."""
-
-    def __init__(self, reason: str, path: str) -> None:
-        super().__init__(reason)
-        self.reason, self.path = reason, path
-
-    @property
-    def told(self) -> str:
-        """Place and reason."""
-        return f"{self.path}: {self.reason}" if self.path else self.reason
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A value that a type may be validated with (JSON, but for what Pydantic reads from texts)."""
-
-    value: Any
-    cost: float = 0.0
-    repairs: tuple[Repair, ...] = ()
-
-    def with_repair(self, kind: str, path: str, detail: object = "") -> Fit:
-        """The same fit at the cost of one more repair."""
-        if not kind:
-            return self
-        return Fit(self.value, self.cost + COSTS[kind], (*self.repairs, Repair(kind, path, str(detail)[:80])))
+_FLAGS = re.compile(r"\s*[|,+&]\s*|\s+and\s+")
 
 
 def plain(raw: Raw) -> Any:
@@ -82,6 +33,8 @@ def text(raw: Raw, path: str) -> Fit:
     """A text; other single values as they are written, objects as JSON."""
     if is_list(raw) and len(raw) == 1 and isinstance(raw[0], str):
         return text(raw[0], path).with_repair("list of one for a value", path)
+    if isinstance(raw, Lines):
+        return Fit(raw.text, COSTS["unquoted"])
     if is_object(raw) or is_list(raw):
         return Fit(json.dumps(plain(raw), ensure_ascii=False)).with_repair("object for a text", path)
     if not isinstance(raw, Bare):
@@ -90,13 +43,6 @@ def text(raw: Raw, path: str) -> Fit:
         raise Misfit("null, where text is wanted", path)
     is_word = isinstance(scalars.literal(raw), str)
     return Fit(str(raw), COSTS["unquoted"]) if is_word else Fit(str(raw)).with_repair("number for a text", path, raw)
-
-
-def left_to_pydantic(raw: Raw) -> Fit:
-    """A value of a type that is only known to Pydantic."""
-    if not isinstance(raw, Bare):
-        return Fit(plain(raw))
-    return Fit(None) if scalars.is_null(raw) else Fit(raw.strip(), COSTS["unquoted"])
 
 
 def null(raw: str, path: str) -> Fit:
@@ -110,7 +56,7 @@ def null(raw: str, path: str) -> Fit:
 
 def number(raw: str, shape: Scalar, path: str) -> Fit:
     """A number: whole, floating or decimal."""
-    found = scalars.number(raw, unit=shape.unit)
+    found = numbers.number(raw, unit=shape.unit, whole=shape.kind == "integer")
     if found is None:
         raise Misfit(f"must be a {'whole ' if shape.kind == 'integer' else ''}number ({shown(raw)})", path)
     value, kind = found
@@ -126,9 +72,9 @@ def _sized(value: Decimal, shape: Scalar, path: str) -> Any:
         return str(value)
     if shape.kind == "number":
         return float(value)
-    if value.adjusted() > 4_000:
+    if value.is_finite() and value.adjusted() > 4_000:
         raise Misfit("a number of more digits than can be read", path)
-    if value != value.to_integral_value():
+    if not value.is_finite() or value != value.to_integral_value():
         raise Misfit(f"must be a whole number, not {value}", path)
     return int(value)
 
@@ -136,9 +82,15 @@ def _sized(value: Decimal, shape: Scalar, path: str) -> Any:
 def temporal(raw: str, shape: Scalar, path: str) -> Fit:
     """A date, a time or both, in the form that Pydantic reads."""
     text = raw.strip()
+    if (
+        isinstance(raw, Bare)
+        and shape.name == "timedelta"
+        and isinstance(seconds := scalars.literal(text), int | float)
+    ):
+        return Fit(seconds)
     if not any(char.isdigit() for char in text):
         raise Misfit(f"must be a {shape.name} ({shown(raw)})", path)
-    found = scalars.temporal(text, shape.name)
+    found = dates.temporal(text, shape.name)
     if found is not None:
         return Fit(found[0]).with_repair(found[1] if found[0] != text else "", path, raw)
     if text.isdigit() and len(text) < 9 and shape.name in ("date", "datetime"):
@@ -152,6 +104,47 @@ def found(value: tuple[Any, str] | None, raw: str, wanted: str, path: str) -> Fi
         raise Misfit(f"must be {wanted} ({shown(raw)})", path)
     fit = Fit(value[0]).with_repair(value[1], path, raw)
     return fit if isinstance(raw, Bare) or value[1] else Fit(value[0], COSTS["text for a number"])
+
+
+def choice(raw: str, shape: Choices, path: str) -> Fit:
+    """A member of a closed set."""
+    value = scalars.literal(raw) if isinstance(raw, Bare) else str(raw)
+    for known in shape.values:
+        if type(known) is type(value) and known == value:
+            return Fit(known)
+    found = shape.labels.find(raw)
+    if found is None and shape.flags:
+        found = _sum(raw, shape)
+    if found is None:
+        wanted = ", ".join(json.dumps(one, ensure_ascii=False, default=str) for one in shape.values)
+        raise Misfit(f"must be one of {wanted} ({shown(raw)})", path)
+    return Fit(found[0]).with_repair(found[1], path, raw) if found[1] else Fit(found[0], COSTS["unquoted"])
+
+
+def _sum(raw: str, shape: Choices) -> Found[int]:
+    """The sum of the flags that a text names: `READ|WRITE`."""
+    parts = [shape.labels.find(part) for part in _FLAGS.split(raw.strip(DECORATION))]
+    if len(parts) < 2 or any(part is None or part[1] == SENTENCE for part in parts):
+        return None
+    value = 0
+    for part in parts:
+        value |= part[0] if part else 0
+    return value, "spelling"
+
+
+def choice_among(raw: Mapping[str, Raw], shape: Choices, path: str) -> Fit:
+    """The only member of a closed set that stands among the values of an object, such as one with a confidence."""
+    fits = list[Fit]()
+    for value in raw.values():
+        if isinstance(value, str):
+            try:
+                fits.append(choice(value, shape, path))
+            except Misfit:
+                continue
+    clear = [fit for fit in fits if fit.cost <= COSTS["decoration"]]
+    if not clear or any(fit.value != clear[0].value for fit in clear):
+        raise Misfit(f"an object, where {shape.name} is wanted ({shown(raw)})", path)
+    return clear[0].with_repair("object around a value", path)
 
 
 def shown(raw: Raw) -> str:

@@ -7,11 +7,11 @@ brackets that are open. Quotations inside are told by the spaces around their qu
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from declm.formats.parsing.ahead import Ahead
-from declm.formats.parsing.nodes import Bare, Cut, CutBare, Unreadable
+from declm.formats.parsing.nodes import DEPTH_LIMIT, Bare, Cut, CutBare, Unreadable
 from declm.formats.parsing.quoting import BLOCKS, QUOTES, UNTIL, block_text, unescape, without_closing_fence
 
 Bracket = Literal["{", "[", "("]
@@ -19,51 +19,76 @@ Bracket = Literal["{", "[", "("]
 CLOSING: dict[str, str] = {"{": "}", "[": "]", "(": ")"}
 OPENING = {closing: opening for opening, closing in CLOSING.items()}
 
-_DOUBTS = 10_000
+_DOUBTS = 5_000
 """Quotes and stops in unquoted text that are decided on, in one reply, before it counts as unreadable."""
 
-_PASSES = 6
+_PASSES = 2
 """How often texts that are not closed may be read again, in lengths of the reply."""
 
+_FREE = 50_000
+"""Characters that may be read again whatever the length of the reply."""
+
+_MEMBER = re.compile(r'"([^"\\\n]*)"(?=\s{0,40}(?:,\s{0,40}"[^"\\\n]{0,80}"\s{0,8}:|\}\s{0,40}(?:[,\]}]|\Z)))')
+_ITEM = re.compile(r'"([^"\\\n]*)"(?=\s{0,40}(?:,\s{0,40}["\]]|\])|\s{1,40}")')
+_WORD_MEMBER = re.compile(r'[\w.+-]+(?=\s{0,40}(?:,\s{0,40}"[^"\\\n]{0,80}"\s{0,8}:|\}))')
+"""What is as it should be: texts and words with what must stand behind them in an object or list."""
+
+_WORD = re.compile(r"[\w.+-]+")
 _GARBAGE = re.compile(r"[^\"{}\[\],:\n]{0,200}")
-_CLOSED = re.compile(r"\s{0,200}(?:[,}\])`]|\Z)")
-_VALUE_START = re.compile(r"[\"'`“\[{(\]}\d+-]|\.\d|(?:true|false|null|none|nan)\b|\.\.\.|\Z", re.IGNORECASE)
-_BARE_STOP = re.compile(r"[{}\[\](),\n\"'`“]|\s(?://|#|/\*)")
+_CLOSED = re.compile(r"\s{0,200}(?:[,}\])`]|\{\s{0,40}[\"'\w]|\Z)")
+_CODE_GOES_ON = re.compile(r"\)[^\"]{0,200}\"\s{0,40}[,}\]]")
+_VALUE_START = re.compile(r"[,\"'`“\[{(\]}\d+-]|\.\d|(?:true|false|null|none|nan)\b|\.\.\.|\w*\Z", re.IGNORECASE)
+_BARE_STOP = re.compile(r"[{}\[\](),;\n\"'`“]|\s(?://|#|/\*)")
 _ENDING_FENCE = re.compile(r"`{2,}\s*\Z")
 _FORGOTTEN = re.compile(r"[,\n]\s*\Z")
+_ELLIPSIS = re.compile(r"\s{0,40}(?:\.\.\.|…)\s{0,40}[,}\]]")
+_PLUS = re.compile(r"\+\s{0,40}[\"'`]|[+/]\s{0,40}\Z")
+_JSON_INSIDE = re.compile(r"[{\[]\s{0,40}[\"'{\[]")
+_BRACKETS = re.compile(r"[{}\[\]]")
+_TAG = re.compile(r"[\w+#.-]*[ \t]*")
+_PREFIX = re.compile(r"[rRbBuUfF]{1,2}(?=[\"'])")
+_HALF_ESCAPES = (
+    re.compile(r"(\\+)\Z"),
+    re.compile(r"(\\+)(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)\Z"),
+    re.compile(r"(\\+)u[dD][89abAB][0-9a-fA-F]{2}\Z"),
+)
+"""An escape that is not complete, and the first half of a pair."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """An object or list that is open."""
+    """An object or list that is open.
+
+    Attributes:
+        closing: the bracket that closes it.
+        is_set: a list in braces.
+        is_call: an object in parentheses, as `Person(name="Ann")`.
+        equals: its keys are followed by `=`.
+    """
 
     kind: Bracket
     found: Any
+    closing: str
     key: str | None = None
     last: str | None = None
     commas: int = 0
     is_set: bool = False
-    """A list in braces."""
+    is_call: bool = False
+    equals: bool = False
 
 
-@dataclass(slots=True)
 class Texts:
     """Reads texts at given places; `frames` are the brackets that are open, innermost last."""
 
-    ahead: Ahead
-    frames: list[Frame]
-    repairs: list[str] = field(default_factory=list[str])
-    _reread: int = 0
-    _doubts: int = 0
+    def __init__(self, ahead: Ahead, frames: list[Frame]) -> None:
+        self.ahead, self.frames, self.text = ahead, frames, ahead.text
+        self.repairs = list[str]()
+        self._reread = 0
+        self._doubts = 0
 
-    @property
-    def text(self) -> str:
-        """All of the reply."""
-        return self.ahead.text
-
-    def has(self, kind: str) -> bool:
-        """Whether a bracket of that kind is open."""
-        return any(frame.kind == kind for frame in self.frames)
+    def has(self, closing: str) -> bool:
+        """Whether a bracket is open that such a one closes."""
+        return any(frame.closing == closing for frame in reversed(self.frames))
 
     def repair(self, kind: str) -> None:
         """Note what had to be mended."""
@@ -72,20 +97,55 @@ class Texts:
 
     def text_at(self, frame: Frame, at: int) -> tuple[str, int]:
         """The text that begins at `at`, quoted or bare, and the place behind it."""
-        for mark in BLOCKS:
-            if self.text.startswith(mark, at) and (end := self._block_end(at, mark)) is not None:
-                if mark[0] != '"':
-                    self.repair("other quotes")
-                return block_text(mark, self.text[at + 3 : end]), end + 3
-        return self._quoted(frame, at) if self.text[at] in QUOTES else self._bare(frame, at)
+        text, char = self.text, self.text[at]
+        if char == '"':
+            right = (_MEMBER if frame.kind == "{" else _ITEM).match(text, at)
+            if right is not None and not (frame.is_set or frame.is_call):
+                return right.group(1), right.end()
+        if char not in QUOTES:
+            word = _WORD_MEMBER.match(text, at) if frame.kind == "{" else None
+            return self._bare(frame, at) if word is None else (Bare(word.group()), word.end())
+        mark = text[at : at + 3]
+        return self._block(frame, at, mark) if mark in BLOCKS else self._quoted(frame, at)
+
+    def plus(self, at: int) -> int | None:
+        """Where a text begins that a `+` at `at` joins to the one before; None if there is no such sign."""
+        at = self.ahead.look(at)
+        found = _PLUS.match(self.text, at)
+        return None if found is None or found.end() == len(self.text) else found.end() - 1
+
+    # Blocks
+
+    def _block(self, frame: Frame, at: int, mark: str) -> tuple[str, int]:
+        """The text between marks of three characters; one that is not closed may end as other texts do."""
+        end = self._block_end(at, mark)
+        if end is not None:
+            if mark[0] != '"':
+                self.repair("other quotes")
+            return block_text(mark, self.text[at + 3 : end]), end + 3
+        if self.text[at + 3 : at + 4] in ("", *" ,:}]") and mark[0] != "`":
+            return self._quoted(frame, at)  # an empty text and a stray quote
+        found, behind = self._quoted(frame, at + 2)
+        inner = block_text(mark, found) if mark[0] != "`" or not _TAG.fullmatch(found) else ""
+        return (Cut(inner) if isinstance(found, Cut) else inner), behind
 
     def _block_end(self, at: int, mark: str) -> int | None:
         """Where the block of text that begins at `at` ends; None where the marks mean something else."""
-        end = self.text.find(mark, at + 3)
-        if end < 0:
-            return None
-        behind = self.ahead.skip(end + 3)
-        return end if self.text[behind : behind + 1] in ("", ",", "}", "]", ")") or self.ahead.key_at(behind) else None
+        text, end = self.text, self.text.find(mark, at + 3)
+        while end >= 0:
+            while text[end + 3 : end + 4] == mark[0]:
+                end += 1  # the last three of more marks
+            behind = self.ahead.look(end + 3)
+            if text[behind : behind + 1] in ("", ",", "}", "]", ")") or self.ahead.key_at(behind):
+                return end
+            self.doubt()
+            end = text.find(mark, end + 3)
+        self._reread += len(text) - at
+        if self._is_spent():
+            raise Unreadable("broken in too many places")
+        return None
+
+    # Quoted texts
 
     def _quoted(self, frame: Frame, begin: int) -> tuple[str, int]:
         text, mark = self.text, self.text[begin]
@@ -94,9 +154,12 @@ class Texts:
         start += doubled
         if mark not in '"“' or doubled:
             self.repair("other quotes")
+        inside = self._json_inside(frame, start, mark)
+        if inside is not None:
+            return text[start:inside], inside + 1
         at, inner = start, False
         while (quote := end_of(UNTIL[mark], text, at)) < len(text) and text[quote] != "\\":
-            self._doubt()
+            self.doubt()
             before = self._forgotten_quote(frame, start, quote)
             if before is not None:
                 self.repair("missing quote")
@@ -110,6 +173,24 @@ class Texts:
             at = quote + 1
         return self._unclosed(frame, start)
 
+    def _json_inside(self, frame: Frame, start: int, mark: str) -> int | None:
+        """Where JSON ends that is a text although its quotes are not escaped; None if there is none."""
+        text = self.text
+        if not _JSON_INSIDE.match(text, start) or self._is_spent():
+            return None
+        depth, end = 0, len(text)
+        for bracket in _BRACKETS.finditer(text, start):
+            depth += 1 if bracket.group() in "{[" else -1
+            if not 0 < depth < DEPTH_LIMIT:
+                end = bracket.end()
+                break
+        self._reread += end - start
+        is_text = text[end : end + 1] == mark and mark in text[start:end] and "\\" + mark not in text[start:end]
+        if not is_text or not self._closes(frame, end + 1, inner=False):
+            return None
+        self.repair("unescaped quote")
+        return end
+
     def _opens_inside(self, start: int, quote: int) -> bool:
         """Whether a quote inside a text begins a quotation, by the spaces around it."""
         before, behind = self.text[quote - 1 : quote], self.text[quote + 1 : quote + 2]
@@ -121,18 +202,23 @@ class Texts:
         char = self.text[at : at + 1]
         if not char:
             return True
+        if char in "+/" and not inner and _PLUS.match(self.text, at):
+            return True
         if frame.kind == "{":
-            return self._closes_member(after, at, char, inner=inner)
+            return self._closes_member(frame, after, at, char, inner=inner)
         return self._closes_item(after, at, char, inner=inner)
 
-    def _closes_member(self, after: int, at: int, char: str, *, inner: bool) -> bool:
-        if char in "}]":
+    def _closes_member(self, frame: Frame, after: int, at: int, char: str, *, inner: bool) -> bool:
+        if char in "}]" or (char == ")" and frame.is_call):
             return self._closes_bracket(char, at)
         if char in ",;":
-            return self.ahead.key_follows(at + 1)
-        if self.text.startswith("```", at) and _ENDING_FENCE.match(self.text, at):
+            return self.ahead.key_follows(at + 1, equals=frame.equals)
+        if char == "`" and _ENDING_FENCE.match(self.text, at):
             return True
-        if (char in QUOTES or at > after) and self.ahead.key_at(at, line="\n" in self.text[after:at]):
+        is_line = "\n" in self.text[after:at]
+        if (char in QUOTES or at > after) and self.ahead.key_at(at, line=is_line, equals=frame.equals):
+            return True
+        if _ELLIPSIS.match(self.text, after):
             return True
         if inner or not self.text[after : after + 1].isspace():
             return False
@@ -144,14 +230,14 @@ class Texts:
 
     def _closes_item(self, after: int, at: int, char: str, *, inner: bool) -> bool:
         if char in "])":
-            return char == "]" or self.has("(")
+            return char == "]" or self.has(")")
         if char == "}":
             return self._closes_bracket(char, at)
-        if char == ":" or self.text.startswith("```", at):
+        if char == ":" or (char == "`" and self.text.startswith("```", at)):
             return True
         if inner:
             return False
-        if char == ",":
+        if char in ",;":
             return bool(_VALUE_START.match(self.text, self.ahead.look(at + 1)))
         if char in QUOTES:
             return at > after
@@ -159,22 +245,25 @@ class Texts:
 
     def _closes_bracket(self, char: str, at: int) -> bool:
         """Whether the bracket at `at` closes one that is open: the outermost, or one behind which the rest goes on."""
-        open_ones = [frame for frame in self.frames if frame.kind == OPENING[char] or (char == "}" and frame.is_set)]
-        if not open_ones:
+        nearest = next((frame for frame in reversed(self.frames) if frame.closing == char), None)
+        if nearest is None:
             return False
         behind = self.ahead.look(at + 1)
-        return open_ones[-1] is self.frames[0] or bool(_CLOSED.match(self.text, behind)) or self.ahead.key_at(behind)
+        if nearest is self.frames[0]:
+            return _CODE_GOES_ON.match(self.text, behind) is None
+        return bool(_CLOSED.match(self.text, behind)) or self.ahead.key_at(behind)
 
     def _forgotten_quote(self, frame: Frame, start: int, quote: int) -> int | None:
         """Where a text ends whose closing quote is missing, if the quote here begins the next key."""
-        if frame.kind != "{":
+        if frame.kind != "{" or self.text[quote - 1] not in " \t\r\n,:":
             return None
         window = self.text[max(start, quote - 80) : quote]
         if (gap := _FORGOTTEN.search(window)) and self.ahead.quoted_key(quote):
             return quote - len(window) + gap.start()
         names = self.ahead.known_key()
         if names is not None and (known := names.search(window)) and not window[known.end() :].strip():
-            return quote - len(window) + known.start()
+            before = window[: known.start()].rstrip().removesuffix(",")
+            return quote - len(window) + len(before)
         return None
 
     def _unclosed(self, frame: Frame, start: int) -> tuple[str, int]:
@@ -183,35 +272,39 @@ class Texts:
         rest = len(self.text) - start
         self._reread += rest
         known = self.ahead.known_key() if frame.kind == "{" else None
-        if known is not None and self._reread < _PASSES * len(self.text) + 1000:
+        if known is not None and not self._is_spent():
             hit = known.search(self.text, start)
             if hit is not None:
-                return unescape(self.text[start : hit.start()].rstrip()), hit.start()
+                return unescape(self.text[start : hit.start()].rstrip().removesuffix(",")), hit.start()
         text = self.text[start:]
         body = without_closing_fence(text)
         closed = self._without_closing(body)
         if closed is not None or body is not text:
             return unescape((closed if closed is not None else body).rstrip()), len(self.text)
-        return Cut(unescape(_whole_escapes(text))), len(self.text)
+        return Cut(unescape(whole_escapes(text))), len(self.text)
 
     def _without_closing(self, text: str) -> str | None:
         """The text without the brackets at its end, if they close everything that is open."""
         rest = text.rstrip()
         for frame in self.frames:
-            if not rest.endswith(CLOSING[frame.kind]):
+            if not rest.endswith(frame.closing):
                 return None
             rest = rest[:-1].rstrip()
         return rest
 
-    def _bare(self, frame: Frame, start: int) -> tuple[Bare, int]:
+    # Unquoted texts
+
+    def _bare(self, frame: Frame, start: int) -> tuple[str, int]:
         text = self.text
+        if (prefix := _PREFIX.match(text, start)) is not None:
+            return self._prefixed(frame, prefix)
         end, closed = self._bare_end(frame, start, nested=True)
-        if end == len(text) and not closed and self._reread < _PASSES * len(text):
+        if end == len(text) and not closed and not self._is_spent():
             self._reread += end - start
             end, closed = self._bare_end(frame, start, nested=False)
         words = text[start:end].strip()
         behind = max(end, start + 1)
-        if end >= len(text):
+        if end >= len(text) and not (text[-1].isspace() and _WORD.fullmatch(words)):
             unfenced = without_closing_fence(words)
             return (CutBare(words) if unfenced is words else Bare(unfenced.rstrip())), behind
         if words[-1:] in ('"', "”", "'") and words.count(words[-1]) == 1:
@@ -219,30 +312,40 @@ class Texts:
             words = words[:-1].rstrip()
         return Bare(words), behind
 
+    def _prefixed(self, frame: Frame, prefix: re.Match[str]) -> tuple[str, int]:
+        """A text of Python's with a letter before its quotes; behind `r` a backslash is one."""
+        self.repair("other quotes")
+        begin = prefix.end()
+        found, behind = self.text_at(frame, begin)
+        is_raw = "r" in prefix.group().lower()
+        return (self.text[begin + 1 : behind - 1] if is_raw and "\\" in self.text[begin:behind] else found), behind
+
     def _bare_end(self, frame: Frame, start: int, *, nested: bool) -> tuple[int, bool]:
         """Where unquoted text ends, and whether all brackets inside are closed there."""
         depth = 0
         for stop in _BARE_STOP.finditer(self.text, start):
             at, char = stop.start(), stop.group()
-            self._doubt()
+            self.doubt()
             if char in CLOSING:
                 depth += nested
             elif char in OPENING:
                 if depth:
                     depth -= 1
-                elif self.has(OPENING[char]) or char == "}":
+                elif self.has(char) or char == "}":
                     return at, True
-            elif not depth and (self._ends_bare(frame, at, char) if at > start else char == ","):
+            elif not depth and (self._ends_bare(frame, at, char) if at > start else char in ",;"):
                 return at, True
         return len(self.text), depth == 0
 
     def _ends_bare(self, frame: Frame, at: int, char: str) -> bool:
-        if char == ",":
-            return frame.kind != "{" or self.ahead.key_follows(at + 1)
+        if char in ",;":
+            return frame.kind != "{" or self.ahead.key_follows(at + 1, equals=frame.equals)
         if char == "\n":
             behind = self.ahead.look(at)
             return (
-                frame.kind != "{" or self.text[behind : behind + 1] in ("}", "") or self.ahead.key_at(behind, line=True)
+                frame.kind != "{"
+                or self.text[behind : behind + 1] in ("}", "")
+                or self.ahead.key_at(behind, line=True, equals=frame.equals)
             )
         if char in QUOTES:
             if frame.kind == "{":
@@ -250,7 +353,16 @@ class Texts:
             return self.text[at - 1].isspace()
         return True  # a comment
 
-    def _doubt(self) -> None:
+    def _is_spent(self) -> bool:
+        """Whether nothing may be read again."""
+        return self._reread > _PASSES * len(self.text) + _FREE
+
+    def doubt(self) -> None:
+        """Count a place where the reply is broken, or may be.
+
+        Raises:
+            Unreadable: there are too many of them.
+        """
         self._doubts += 1
         if self._doubts > _DOUBTS:
             raise Unreadable("broken in too many places")
@@ -262,10 +374,10 @@ def end_of(pattern: re.Pattern[str], text: str, at: int, stop: int | None = None
     return found.end() if found else at
 
 
-def _whole_escapes(text: str) -> str:
+def whole_escapes(text: str) -> str:
     """The text without a half escape at its end."""
-    slashes = len(text) - len(text.rstrip("\\"))
-    if slashes % 2:
-        return text[:-1]
-    half = re.search(r"\\u[0-9a-fA-F]{0,3}\Z", text)
-    return text[: half.start()] if half else text
+    for half in _HALF_ESCAPES:
+        found = half.search(text, max(len(text) - 6, 0))
+        if found is not None and (found.end(1) - len(text[: found.end(1)].rstrip("\\"))) % 2:
+            text = text[: found.end(1) - 1]
+    return text
