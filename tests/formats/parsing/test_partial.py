@@ -134,3 +134,13 @@ def test_a_validator_gets_what_it_knows_to_take_apart() -> None:
 
     predict = dm.Predict(Tagged, lm=ScriptedLM(['{"tags": "a,b"}', '{"tags": ["a", "b"]}']), format="json")
     assert predict(question="x").tags == predict(question="y").tags == ["a", "b"]
+
+
+class Lesson(BaseModel):
+    cls: str
+    pupils: int
+
+
+def test_a_field_may_be_called_cls() -> None:
+    begun = parse_partial('{"cls": "3b", "pup', Lesson)
+    assert (begun.cls, begun.model_fields_set) == ("3b", {"cls"})

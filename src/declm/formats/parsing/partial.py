@@ -300,7 +300,11 @@ def _made(record: Record, members: dict[str, Any]) -> Any:
     if record.cls is None:
         return members
     if issubclass(record.cls, BaseModel):
-        return record.cls.model_construct(**values)
+        made = record.cls.model_construct(**{name: value for name, value in values.items() if name != "cls"})
+        if "cls" in values:  # a field may have the name of that method's own parameter
+            made.__dict__["cls"] = values["cls"]
+            made.model_fields_set.add("cls")
+        return made
     made = object.__new__(record.cls)
     for name, value in values.items():
         object.__setattr__(made, name, value)
