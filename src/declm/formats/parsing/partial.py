@@ -302,7 +302,7 @@ def _made(record: Record, members: dict[str, Any]) -> Any:
     if issubclass(record.cls, BaseModel):
         made = record.cls.model_construct(**{name: value for name, value in values.items() if name != "cls"})
         if "cls" in values:  # a field may have the name of that method's own parameter
-            made.__dict__["cls"] = values["cls"]
+            vars(made)["cls"] = values["cls"]
             made.model_fields_set.add("cls")
         return made
     made = object.__new__(record.cls)
