@@ -75,6 +75,7 @@ def test_it_shows_in_notebooks_and_escapes_what_it_shows() -> None:
     found = search(dm.Predict(Sort, lm=learner(reply)), trials=8, accept="best")
     html = found.report._repr_html_()
     assert html.count("<tr") > 5
+    assert html.count("<td>the program as given</td>") == 1
     assert "<script>alert" not in html
 
 

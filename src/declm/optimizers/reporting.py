@@ -84,10 +84,8 @@ class SearchReport:
 
     def _line(self, trial: Trial) -> str:
         mark = "<- best" if trial.number == self.best_number else ""
-        chosen = ", ".join(f"{name} {value}" for name, value in describe(trial).items())
-        what = "the program as given" if trial.fate == "baseline" else chosen
         score = "-" if math.isnan(trial.score) else f"{trial.score:.3f}"
-        return f"{trial.number:>5}  {score:>6}  {trial.rows:>5}  {trial.fate:9}  {what} {mark}".rstrip()
+        return f"{trial.number:>5}  {score:>6}  {trial.rows:>5}  {trial.fate:9}  {_what(trial)} {mark}".rstrip()
 
     def _repr_html_(self) -> str:
         return search_fragment(self._context())
@@ -119,11 +117,18 @@ class SearchReport:
                     "score": t.score,
                     "rows": 0 if math.isnan(t.score) else t.rows,  # nothing to draw
                     "fate": t.fate,
-                    "what": ", ".join(f"{k} {v}" for k, v in describe(t).items()),
+                    "what": _what(t),
                 }
                 for t in self.trials
             ],
         }
+
+
+def _what(trial: Trial) -> str:
+    """What stands for a trial in a line."""
+    if trial.fate == "baseline":
+        return "the program as given"
+    return ", ".join(f"{name} {value}" for name, value in describe(trial).items())
 
 
 def describe(trial: Trial) -> dict[str, str]:
