@@ -31,6 +31,31 @@ def cache_dir(*parts: str) -> Path:
     return folder
 
 
+_REMOTE = frozenset(
+    ("9p afs beegfs ceph cifs coda fuse.ceph fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 glusterfs gpfs lustre "
+    "ncpfs nfs nfs4 ocfs2 orangefs pvfs2 smb2 smb3 smbfs").split()
+)  # fmt: skip
+"""File systems of several machines, by the names that Linux has for them."""
+
+
+def is_remote(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Whether a path lies on a network file system; False where that is not known (other systems than Linux).
+
+    Memory shared between processes and locks don't work there as on a disk.
+    """
+    try:
+        listed = [line.split() for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines()]
+        target = path.resolve()
+    except (OSError, RuntimeError):
+        return False
+    kind, depth = "", -1
+    for _, folder, found, *_ in (line for line in listed if len(line) > 2):
+        at = Path(folder.replace("\\040", " "))
+        if len(at.parts) >= depth and target.is_relative_to(at):  # of two on one folder the last one counts
+            kind, depth = found, len(at.parts)
+    return kind in _REMOTE
+
+
 def write_atomic(path: str | Path, content: str | bytes) -> None:
     """Replace the file at `path` in one step: readers see the old content or the new, never a part.
 
