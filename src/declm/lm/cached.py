@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import os
 import threading
 import time
 from collections.abc import Generator
@@ -72,7 +74,7 @@ class Cached(Layer):
         place = settings.current().cache if self._cache is None else self._cache
         if place is False:
             return None
-        return cache_at(default_path() if place is None or place is True else place)
+        return default_cache() if place is None or place is True else cache_at(place)
 
     def _together(self, cache: Cache, key: str, request: Request, began_s: float) -> Steps:
         """Lead the flight of a key, or take what its leader gets."""
@@ -138,6 +140,12 @@ class Cached(Layer):
         return replace(request, options={**request.options, "deadline": left_s})
 
 
-def default_path() -> Path:
-    """The file of the reply cache, in `$DECLM_CACHE_DIR` or the user's cache folder."""
-    return cache_root() / "replies.db"
+def default_cache() -> Cache:
+    """The reply cache in `$DECLM_CACHE_DIR` or the user's cache folder."""
+    return _default(*(os.environ.get(name) for name in ("DECLM_CACHE_DIR", "XDG_CACHE_HOME", "HOME")))
+
+
+@functools.lru_cache(maxsize=16)
+def _default(*_environment: str | None) -> Cache:
+    # Every call asks for it, and building a path costs as much as reading the reply.
+    return cache_at(cache_root() / "replies.db")
