@@ -23,11 +23,14 @@ def cache_root() -> Path:
 
 def cache_dir(*parts: str) -> Path:
     """A folder below `cache_root`, made if needed; it and the root are open to their owner only."""
-    folder = cache_root()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for part in parts:
-        folder /= part
-        folder.mkdir(exist_ok=True, mode=0o700)
+    return make_private(cache_root().joinpath(*parts))
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder and the missing ones above it, all open to their owner only; those that exist stay as they are."""
+    for each in reversed([folder, *folder.parents]):
+        if not each.is_dir():
+            each.mkdir(exist_ok=True, mode=0o700)
     return folder
 
 

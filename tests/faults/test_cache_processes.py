@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fault_server import Answer, FaultServer
+from redis_server import serving_redis
 
 from declm.lm.store import Store
 
@@ -52,6 +53,12 @@ def run_six(server: FaultServer, cache: object) -> int:
 def test_six_processes_send_sixty_prompts_once(server: FaultServer, tmp_path: Path) -> None:
     answering(server, 0.01)
     assert run_six(server, tmp_path / "replies.db") <= 63
+
+
+def test_six_processes_that_share_a_redis_server_send_sixty_prompts_once(server: FaultServer, tmp_path: Path) -> None:
+    answering(server, 0.01)
+    with serving_redis(tmp_path) as address:
+        assert run_six(server, address) <= 63
 
 
 @pytest.mark.slow

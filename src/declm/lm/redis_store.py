@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -25,7 +26,7 @@ _log = logging.getLogger("declm")
 LEASE_S = 6.0
 """A lease ends so long after its process has stopped renewing it, which it does three times as often."""
 
-AWAY_S = 5.0
+AWAY_S = 10.0
 """A server that failed is left alone for so long, or every call would wait for it."""
 
 TIMEOUT_S = 1.0
@@ -41,6 +42,7 @@ class _Client(Protocol):
     def get(self, name: str) -> bytes | None: ...
     def set(self, name: str, value: bytes | str, *, nx: bool = False, px: int | None = None) -> bool | None: ...
     def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object: ...
+    def close(self) -> None: ...
 
 
 class RedisStore:
@@ -61,6 +63,7 @@ class RedisStore:
         self._held = set[str]()
         self._renewing = False
         self._connect()
+        atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._abandon)
 
@@ -91,6 +94,10 @@ class RedisStore:
         """End the lease."""
         self._held.discard(key)
         self._ask(lambda: self._client.eval(_FREE, 1, _lease(key), self._owner), None)
+
+    def close(self) -> None:
+        """Close the connections; the next use opens anew."""
+        self._client.close()
 
     def _expire(self, key: str, seconds: float) -> bool:
         """Let a lease end in so many seconds; False if it is not ours."""
