@@ -45,7 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def store(address: str) -> Iterator[RedisStore]:
     made = RedisStore(Url(address))
-    made._client.eval("redis.call('flushdb')", 0)
+    made._client.register_script("redis.call('flushdb')")([], [])
     yield made
     made.close()
 

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from declm.errors import MissingExtra, UsageError
@@ -36,12 +36,18 @@ _FREE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', 
 _EXPIRE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end"
 
 
+class _Script(Protocol):
+    """A script that the server keeps."""
+
+    def __call__(self, keys: Sequence[str], args: Sequence[str | int]) -> object: ...
+
+
 class _Client(Protocol):
     """What is used of `redis.Redis`."""
 
     def get(self, name: str) -> bytes | None: ...
     def set(self, name: str, value: bytes | str, *, nx: bool = False, px: int | None = None) -> bool | None: ...
-    def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object: ...
+    def register_script(self, script: str) -> _Script: ...
     def close(self) -> None: ...
 
 
@@ -93,7 +99,7 @@ class RedisStore:
     def free(self, key: str) -> None:
         """End the lease."""
         self._held.discard(key)
-        self._ask(lambda: self._client.eval(_FREE, 1, _lease(key), self._owner), None)
+        self._ask(lambda: self._freeing([_lease(key)], [self._owner]), None)
 
     def close(self) -> None:
         """Close the connections; the next use opens anew."""
@@ -101,7 +107,7 @@ class RedisStore:
 
     def _expire(self, key: str, seconds: float) -> bool:
         """Let a lease end in so many seconds; False if it is not ours."""
-        return bool(self._ask(lambda: self._client.eval(_EXPIRE, 1, _lease(key), self._owner, str(_ms(seconds))), None))
+        return bool(self._ask(lambda: self._expiring([_lease(key)], [self._owner, _ms(seconds)]), None))
 
     def _connect(self) -> None:
         try:
@@ -121,6 +127,7 @@ class RedisStore:
         except ValueError as error:
             raise UsageError(f"cache={self._url!r} can't be read: {redact(str(error))}") from None
         self._client = cast("_Client", client)
+        self._freeing, self._expiring = map(self._client.register_script, (_FREE, _EXPIRE))
         self._errors = (redis.RedisError, OSError)
         self._owner = uuid.uuid4().hex
 
