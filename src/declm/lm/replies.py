@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,8 @@ from declm.messages import Response, Token
 from declm.text import Url
 from declm.usage import Usage
 
-FRONT_BYTES = 32 * 2**20
-"""What the front of one cache may hold in memory."""
+FRONT_BYTES = 2 * 2**20
+"""What the front of one cache may hold: some thousand replies, little beside the interpreter's own memory."""
 
 
 class Replies(Protocol):
@@ -147,13 +148,9 @@ _FREE = Usage(cached=1)
 
 
 def _size(response: Response) -> int:
-    """About what a reply takes in memory."""
-    return (
-        500
-        + 4 * len(response.text)
-        + 4 * len(response.reasoning or "")
-        + sum(200 + 150 * len(token.top) for token in response.tokens)
-    )
+    """About what a reply takes in memory, with its key."""
+    texts = sys.getsizeof(response.text) + sys.getsizeof(response.reasoning)
+    return 400 + texts + sum(250 + 150 * len(token.top) for token in response.tokens)
 
 
 def _write(response: Response) -> dict[str, Any]:
