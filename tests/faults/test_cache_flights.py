@@ -216,6 +216,16 @@ def test_nobody_waits_for_a_stream_that_its_reader_has_left_standing(
         assert [r.text for r in at_once(lambda: lm.complete(ask("?")), 3)] == ["good"] * 3
 
 
+async def test_a_leader_that_takes_long_is_waited_for(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("declm.lm.flights.STALLED_S", 0.05)
+    server.answer = slowly(completion("good"), 0.4)
+    lm = lm_of(server)
+    threads = [asyncio.to_thread(lm.complete, ask("?")) for _ in range(3)]
+    found = await asyncio.gather(*(lm.acomplete(ask("?")) for _ in range(3)), *threads)
+    assert [response.text for response in found] == ["good"] * 6
+    assert server.count == 1
+
+
 def test_the_deadline_holds_for_those_who_wait(server: FaultServer) -> None:
     server.answer = lambda _body: Answer(hang_s=20.0)
     patient, hurried = lm_of(server, deadline=1.2), lm_of(server, deadline=0.5)

@@ -48,12 +48,12 @@ class Sleep:
 class Wait:
     """Wait until `done` is settled, or for `seconds`; the generator receives None.
 
-    `thread` is where it will be settled: a driver that blocks does not wait for its own thread, which
-    would be forever. `done` is marked as running, so that a task that is cancelled can't cancel it.
+    `thread` is where it will be settled: a driver that blocks goes on at once if that is its own. `done`
+    is marked as running, so that a task that is cancelled can't cancel it.
     """
 
     done: Future[None]
-    seconds: float | None
+    seconds: float
     thread: int
 
 

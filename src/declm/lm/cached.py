@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import os
-import threading
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -81,12 +80,12 @@ class Cached(Layer):
         while True:
             flight, leads = cache.board(key, self)
             if leads:
-                return (yield from self._lead(cache, key, flight, self._in_time(request, began_s), began_s))
-            pieces = flight.shown
-            yield flight.wait(self._left(began_s))
+                return (yield from self._lead(cache, key, flight, request, began_s))
+            pieces, wait, waited_s = flight.shown, flight.wait(self._left(began_s)), time.monotonic()
+            yield wait
             if flight.flies:
-                if flight.thread == threading.get_ident() or 0 < pieces == flight.shown:
-                    break  # a leader that waits for us, or for the reader of its stream
+                if time.monotonic() - waited_s < wait.seconds / 2 or 0 < pieces == flight.shown:
+                    break  # the driver would wait for its own thread, or the leader waits for a reader
                 self._check_deadline(began_s)
             elif flight.response is not None:
                 if flight.landed_s is not None and began_s <= flight.landed_s:  # asked before the answer came
@@ -94,10 +93,10 @@ class Cached(Layer):
                 found = cache.find(key)
                 if found is not None:
                     return found
-            elif isinstance(flight.error, LMError) and not isinstance(flight.error, TimedOut):
+            elif flight.error is not None:
                 if flight.by is not self:
                     break  # its key, its attempts; those who wait must not fail one after the other
-                raise copy.copy(flight.error) from flight.error
+                raise copy.copy(flight.error)
         return received((yield Send(self._in_time(request, began_s))))
 
     def _lead(self, cache: Cache, key: str, flight: Flight, request: Request, began_s: float) -> Steps:
@@ -109,7 +108,7 @@ class Cached(Layer):
                 flight.send = Send(self._in_time(request, began_s))
                 response = received((yield flight.send))
         except BaseException as error:
-            cache.fail(key, flight, error)
+            cache.fail(key, flight, _shared(error))
             raise
         cache.land(key, flight, response)
         return response
@@ -138,6 +137,12 @@ class Cached(Layer):
         if left_s is None or self._deadline_s is None or self._deadline_s - left_s < 0.001:
             return request
         return replace(request, options={**request.options, "deadline": left_s})
+
+
+def _shared(error: BaseException) -> LMError | None:
+    """What of a leader's failure holds for others too: not its cancellation, its budget or its deadline."""
+    # A copy, for the traceback of the original holds this thread's frames.
+    return copy.copy(error) if isinstance(error, LMError) and not isinstance(error, TimedOut) else None
 
 
 def default_cache() -> Cache:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 
+from declm.errors import LMError
 from declm.lm.base import Send, Wait
 from declm.messages import Response
 
@@ -26,7 +27,7 @@ class Flight:
     """One send that several callers may wait for.
 
     Args:
-        by: who leads; only those of the same LM share its errors, for others have another key or deadline.
+        by: who leads; only those of the same LM share its error, for others have another key or deadline.
     """
 
     __slots__ = ("_kept", "_landing", "_pieces", "by", "error", "landed_s", "response", "send", "thread")
@@ -36,7 +37,7 @@ class Flight:
         self.thread = threading.get_ident()
         self.send: Send | None = None
         self.response: Response | None = None
-        self.error: BaseException | None = None
+        self.error: LMError | None = None
         self.landed_s: float | None = None
         self._landing = _running()
         self._kept = _running()
@@ -44,7 +45,7 @@ class Flight:
     @property
     def flies(self) -> bool:
         """Whether it has neither landed nor failed."""
-        return self.response is None and self.error is None
+        return not self._landing.done()
 
     @property
     def shown(self) -> int:
@@ -74,8 +75,8 @@ class Flight:
         self.response = response
         self._landing.set_result(None)
 
-    def fail(self, error: BaseException) -> None:
-        """Tell those who wait that there will be no response."""
+    def fail(self, error: LMError | None) -> None:
+        """Tell those who wait that there will be no response, and why if that holds for them too."""
         self.error = error
         self._landing.set_result(None)
 
@@ -110,7 +111,7 @@ class Flights:
             self._landed.append((key, flight))
             return self._late()
 
-    def fail(self, key: str, flight: Flight, error: BaseException) -> None:
+    def fail(self, key: str, flight: Flight, error: LMError | None) -> None:
         """Let the next caller lead."""
         with self._lock:
             self._drop(key, flight)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from declm.errors import LMError
 from declm.lm.flights import Flight, Flights
 from declm.lm.redis_store import RedisStore
 from declm.lm.store import Store
@@ -92,8 +93,8 @@ class Cache:
         for other in late:
             self._replies.free(other)
 
-    def fail(self, key: str, flight: Flight, error: BaseException) -> None:
-        """Let somebody else ask, here or elsewhere."""
+    def fail(self, key: str, flight: Flight, error: LMError | None) -> None:
+        """Let somebody else ask, here or elsewhere; an error is given to those who wait here."""
         self._replies.free(key)
         self._flights.fail(key, flight, error)
 
