@@ -141,8 +141,8 @@ class Flights:
     def _abandon(self) -> None:
         # The threads that led stayed in the parent.
         self._lock = threading.RLock()
-        self._flights = {}
-        self._landed = deque()
+        self._flights = dict[str, Flight]()
+        self._landed = deque[tuple[str, Flight]]()
 
 
 def _running() -> Future[None]:

@@ -89,7 +89,7 @@ class Leases:
     def _abandon(self) -> None:
         # The handle serves the child too, which has none of its parent's locks.
         self._lock = threading.RLock()
-        self._seen = {}
+        self._seen = dict[str, float]()
 
 
 def _places(key: str) -> tuple[int, int]:

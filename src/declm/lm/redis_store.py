@@ -118,7 +118,7 @@ class RedisStore:
         from redis.retry import Retry
 
         try:
-            client = redis.Redis.from_url(
+            client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]  # its options have no types
                 str(self._url),
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=TIMEOUT_S,
@@ -184,7 +184,7 @@ class RedisStore:
         # The connections, the thread that renews and the leases are the parent's.
         keep_alive(self._client)
         self._lock = threading.Lock()
-        self._held = set()
+        self._held = set[str]()
         self._renewing = False
         self._connect()
 
