@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from fault_server import Answer, FaultServer, completion, failure, streamed
 from declm import settings
 from declm.errors import AuthError, DeadlineExceeded, ServerError
 from declm.lm import LM
+from declm.lm.cached import Cached
 from declm.messages import Message, Request, Response
 from declm.predictors.predict import Predict
+from declm.testing import FunctionLM
 from declm.usage import Budget, Usage
 
 CALLERS = 20
@@ -179,6 +182,47 @@ async def test_a_follower_that_is_cancelled_disturbs_nobody(server: FaultServer)
     assert [type(r) for r in found[1:10]] == [asyncio.CancelledError] * 9
     assert [r.text for r in (found[0], *found[10:]) if isinstance(r, Response)] == ["good"] * 11
     assert server.count == 1
+
+
+class Waiting(FunctionLM):
+    """A double that takes its time in tasks as well."""
+
+    async def acomplete(self, request: Request) -> Response:
+        await asyncio.sleep(0.005)
+        return self.complete(request)
+
+
+async def test_tasks_that_are_cancelled_at_random_points_block_nobody() -> None:
+    """500 tasks over 20 prompts, half of them cancelled, while 100 threads ask the same."""
+    inner, draw = Waiting(lambda request: request.messages[-1].content), random.Random(1)
+    lm = Cached(inner, None, 30.0)
+
+    async def task(index: int) -> Response:
+        response = await lm.acomplete(ask(index))
+        lm.commit(ask(index), response)
+        return response
+
+    def thread(index: int) -> Response:
+        response = lm.complete(ask(index))
+        lm.commit(ask(index), response)
+        return response
+
+    async def cancelled(task: asyncio.Task[Response]) -> None:
+        await asyncio.sleep(draw.uniform(0.0, 0.05))
+        task.cancel()
+
+    tasks = [asyncio.create_task(task(index % 20)) for index in range(500)]
+    threads = [asyncio.create_task(asyncio.to_thread(thread, index % 20)) for index in range(100)]
+    await asyncio.gather(*(cancelled(each) for each in tasks[::2]))
+    found = await asyncio.wait_for(asyncio.gather(*tasks, *threads, return_exceptions=True), 20.0)
+    for index, response in enumerate(found):
+        if isinstance(response, Response):
+            assert response.text == str(index % 20)
+        else:
+            assert isinstance(response, asyncio.CancelledError)
+            assert index in range(0, 500, 2)
+    assert all(lm.complete(ask(index)).cached for index in range(20))
+    assert len(inner.requests) <= 40
 
 
 def test_when_the_reader_of_a_leading_stream_leaves_one_other_sends(server: FaultServer) -> None:
