@@ -147,7 +147,8 @@ def _shared(error: BaseException) -> LMError | None:
 
 def default_cache() -> Cache:
     """The reply cache in `$DECLM_CACHE_DIR` or the user's cache folder."""
-    return _default(*(os.environ.get(name) for name in ("DECLM_CACHE_DIR", "XDG_CACHE_HOME", "HOME")))
+    read = os.environ.get
+    return _default(read("DECLM_CACHE_DIR"), read("XDG_CACHE_HOME"), read("HOME"))
 
 
 @functools.lru_cache(maxsize=16)
