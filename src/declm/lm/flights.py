@@ -30,7 +30,7 @@ class Flight:
         by: who leads; only those of the same LM share its error, for others have another key or deadline.
     """
 
-    __slots__ = ("_kept", "_landing", "_pieces", "by", "error", "landed_s", "response", "send", "thread")
+    __slots__ = ("_kept", "_landing", "by", "error", "landed_s", "response", "send", "thread")
 
     def __init__(self, by: object) -> None:
         self.by = by
