@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from declm.files import cache_dir, cache_root, write_atomic
+from declm.files import cache_dir, cache_root, is_remote, write_atomic
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="file modes of POSIX")
 
@@ -100,3 +100,30 @@ def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_root() == tmp_path / "xdg" / "declm"
+
+
+MOUNTS = """
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+tmpfs /home/ann/local tmpfs rw 0 0
+//server/share /mnt/with\\040space cifs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "remote"),
+    [
+        ("/var/cache/x", False),
+        ("/home/ann/.cache/declm", True),
+        ("/home/ann/local/x", False),
+        ("/homes", False),
+        ("/mnt/with space/x", True),
+    ],
+)
+def test_a_network_file_system_is_told_by_the_nearest_mount(tmp_path: Path, path: str, remote: bool) -> None:
+    (tmp_path / "mounts").write_text(MOUNTS)
+    assert is_remote(Path(path), tmp_path / "mounts") is remote
+
+
+def test_where_mounts_are_not_listed_nothing_is_remote(tmp_path: Path) -> None:
+    assert not is_remote(tmp_path, tmp_path / "none")

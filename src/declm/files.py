@@ -23,12 +23,40 @@ def cache_root() -> Path:
 
 def cache_dir(*parts: str) -> Path:
     """A folder below `cache_root`, made if needed; it and the root are open to their owner only."""
-    folder = cache_root()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for part in parts:
-        folder /= part
-        folder.mkdir(exist_ok=True, mode=0o700)
+    return make_private(cache_root().joinpath(*parts))
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder and the missing ones above it, all open to their owner only; those that exist stay as they are."""
+    for each in reversed([folder, *folder.parents]):
+        if not each.is_dir():
+            each.mkdir(exist_ok=True, mode=0o700)
     return folder
+
+
+_REMOTE = frozenset(
+    ("9p afs beegfs ceph cifs coda fuse.ceph fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 glusterfs gpfs lustre "
+    "ncpfs nfs nfs4 ocfs2 orangefs pvfs2 smb2 smb3 smbfs").split()
+)  # fmt: skip
+"""File systems of several machines, by the names that Linux has for them."""
+
+
+def is_remote(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Whether a path lies on a network file system; False where that is not known (other systems than Linux).
+
+    Memory shared between processes and locks don't work there as on a disk.
+    """
+    try:
+        listed = [line.split() for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines()]
+        target = path.resolve()
+    except (OSError, RuntimeError):
+        return False
+    kind, depth = "", -1
+    for _, folder, found, *_ in (line for line in listed if len(line) > 2):
+        at = Path(folder.replace("\\040", " "))
+        if len(at.parts) >= depth and target.is_relative_to(at):  # of two on one folder the last one counts
+            kind, depth = found, len(at.parts)
+    return kind in _REMOTE
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:

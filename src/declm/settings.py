@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from declm.errors import UsageError
 from declm.protocols import LM, is_lm
+from declm.text import Url, clip
 from declm.usage import Budget, Meter, Usage
 
 P = ParamSpec("P")
@@ -25,7 +26,7 @@ class Settings:
         lm: the LM of predictors that have none of their own, as object or name.
         extractor: the LM that reads outputs from drafts in the format `two_step`; None for the one
             that wrote the draft.
-        cache: False for no reply cache, a path for another file.
+        cache: False for no reply cache, a path for another file, an address for a Redis server.
         format: default format by name.
         meters: what the budgets in force have spent.
         templates: folders searched for templates before declm's own.
@@ -34,7 +35,7 @@ class Settings:
 
     lm: LM | str | None = None
     extractor: LM | str | None = None
-    cache: bool | Path | None = None
+    cache: bool | Path | Url | None = None
     format: str | None = None
     meters: tuple[Meter, ...] = ()
     templates: tuple[Path, ...] = ()
@@ -78,7 +79,8 @@ def configure(
 
     Args:
         lm: `dm.LM(...)` or a name such as `"openai/gpt-5-mini"` or `"local/smollm2"`.
-        cache: False turns the reply cache off; a path puts it elsewhere.
+        cache: False turns the reply cache off; a path puts it elsewhere, and so does the address of a
+            Redis server, `"redis://host:6379/0"` (`rediss://` for TLS).
         extractor: LM or name of the LM that reads outputs from drafts in the format `two_step`; without
             one, the LM that wrote the draft does.
         format: `"auto"`, `"native"`, `"json"`, `"chat"`, `"xml"` or `"two_step"`.
@@ -182,6 +184,22 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
     return carried
 
 
+def cache_place(cache: bool | str | Path) -> bool | Path | Url:
+    """Where replies are kept, by an argument `cache`.
+
+    Raises:
+        UsageError: it is the address of something else than a Redis server.
+    """
+    if isinstance(cache, bool):
+        return cache
+    scheme, separator, _ = str(cache).partition("://")
+    if not separator or isinstance(cache, Path):
+        return Path(cache)
+    if scheme not in {"redis", "rediss"}:
+        raise UsageError(f"cache={clip(repr(Url(cache)), 80)} is neither a path nor redis://host:port/0")
+    return Url(cache)
+
+
 def _own() -> Settings:
     """What the contexts around this place have set."""
     return _scoped.get() or Settings()
@@ -205,7 +223,7 @@ def _checked(
     """The fields of `Settings` that are given."""
     found: dict[str, Any] = {}
     if cache is not None:
-        found["cache"] = cache if isinstance(cache, bool) else Path(cache)
+        found["cache"] = cache_place(cache)
     if format is not None:
         found["format"] = format
     if budget is not None:

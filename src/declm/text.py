@@ -15,9 +15,12 @@ _KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|hf|xai|ghp|gho|glpat|AIza)[-_]?[A-Za-
 _NAMED: Mapping[str, re.Pattern[str]] = {
     "bearer": re.compile(r"(?i)(?<=bearer\s)[A-Za-z0-9._~+/\-]{8,}=*"),
     "api": re.compile(r"""(?i)(?<=api[-_]key['"=:])\s*['"]?[A-Za-z0-9._\-]{8,}"""),
-    "://": re.compile(r"(?<=://)[^/\s:@]+:[^/\s:@]+(?=@)"),
+    "://": re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 }
 """Other secrets by a word that stands before them: authorization headers, `api_key=...`, user:password@host."""
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def redact(text: str) -> str:
@@ -29,6 +32,15 @@ def redact(text: str) -> str:
         if word in lowered:
             text = pattern.sub("***", text)
     return text
+
+
+class Url(str):
+    """An address that may hold a password, which its `repr` masks."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redact(str(self)))
 
 
 def clip(text: str, limit: int) -> str:
@@ -48,7 +60,7 @@ def closest(name: str, names: list[str]) -> str | None:
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: one text per value, for hashing."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Any) -> str:

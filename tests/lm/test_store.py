@@ -6,15 +6,16 @@ import logging
 import os
 import pickle
 import sqlite3
-import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from declm.lm.flights import GRACE_S
 from declm.lm.store import Store
 
 VALUE = {"text": "hello", "n": [1, 2]}
@@ -44,48 +45,6 @@ def test_a_value_can_be_replaced(store: Store) -> None:
 def test_another_store_of_the_same_file_sees_the_values(store: Store) -> None:
     store.put("k", VALUE)
     assert Store(store.path).get("k") == VALUE
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
-def test_folder_and_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        store = Store(tmp_path / "deep" / "cache" / "replies.db")
-        store.put("k", VALUE)
-        assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
-        files = list(store.path.parent.iterdir())
-        assert len(files) == 3
-        assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o600}
-    finally:
-        os.umask(before)
-
-
-DAMAGE: list[tuple[str, object]] = [
-    ("body", "{not json"),
-    ("body", '{"text": "hell0", "n": [1,2]}'),
-    ("body", "null"),
-    ("body", b"\x80\x04\x95"),
-    ("body", ""),
-    ("crc", 0),
-]
-
-
-@pytest.mark.parametrize(("column", "value"), DAMAGE)
-def test_damaged_rows_are_misses_with_one_warning_and_heal(
-    store: Store, column: str, value: object, caplog: pytest.LogCaptureFixture
-) -> None:
-    for index in range(20):
-        store.put(str(index), VALUE)
-    store.close()
-    raw = sqlite3.connect(store.path)
-    raw.execute(f"UPDATE replies SET {column} = ?", (value,))
-    raw.commit()
-    raw.close()
-    assert [store.get(str(i)) for i in range(20)] == [None] * 20
-    assert len(warnings_of(caplog)) == 1
-    for index in range(20):
-        store.put(str(index), VALUE)
-    assert [store.get(str(i)) for i in range(20)] == [VALUE] * 20
 
 
 def test_a_planted_pickle_is_data(store: Store) -> None:
@@ -129,50 +88,12 @@ def test_a_torn_file_never_makes_a_call_fail(store: Store, offset: int) -> None:
     assert Store(store.path).get("7") == VALUE
 
 
-def test_a_place_that_can_not_be_written_is_left_alone_with_one_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    store = Store(tmp_path / "file" / "replies.db")
-    for index in range(300):
-        store.put(str(index), VALUE)
-        assert store.get(str(index)) is None
-    assert len(warnings_of(caplog)) == 1
-
-
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     store = Store(tmp_path / "locked" / "replies.db")
     store.put("k", VALUE)
     assert store.get("k") is None
-
-
-FULL_DISK = """
-import logging, resource, signal, sys
-from pathlib import Path
-from declm.lm.store import Store
-
-logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-store = Store(Path(sys.argv[1]))
-store.put("before", {"text": "kept"})
-resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-for index in range(300):
-    store.put(str(index), {"text": "x" * 2000})
-print(store.get("before"))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
-def test_a_full_disk_costs_one_warning_and_no_call(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / "replies.db")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    warning, value = done.stdout.splitlines()
-    assert "can't be used" in warning
-    assert value == "{'text': 'kept'}"
 
 
 def test_threads_share_a_store(store: Store) -> None:
@@ -224,3 +145,89 @@ def test_a_forked_child_opens_its_own_connection(store: Store) -> None:
     assert (store.get("parent"), store.get("child")) == (VALUE, VALUE)
     store.put("again", VALUE)
     assert Store(store.path).get("again") == VALUE
+
+
+def test_on_a_network_file_system_there_is_no_shared_memory_and_one_warning(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("declm.lm.store.is_remote", lambda _path: True)  # no test can mount one
+    for other in (store, Store(store.path)):
+        other.put("k", VALUE)
+        assert other.get("k") == VALUE
+        store.close()
+    assert {path.name for path in store.path.parent.iterdir()} == {"replies.db"}
+    assert [message.count("network file system") for message in warnings_of(caplog)] == [1, 1]  # one a store
+
+
+KEY = "0123456789abcdef" * 2
+
+HOLDER = """
+import sys
+from pathlib import Path
+from declm.lm.store import Store
+
+store = Store(Path(sys.argv[1]))
+store.get("k")
+print(store.take(sys.argv[2]), flush=True)
+for line in sys.stdin:
+    store.land(sys.argv[2]) if line == "land\\n" else store.free(sys.argv[2])
+    print(line, end="", flush=True)
+"""
+
+
+@pytest.fixture
+def holder(store: Store) -> Iterator[subprocess.Popen[str]]:
+    """A process that has taken the lease of `KEY`."""
+    command = [sys.executable, "-c", HOLDER, str(store.path), KEY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        yield process
+        process.kill()
+
+
+def tell(holder: subprocess.Popen[str], word: str) -> None:
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    holder.stdin.write(f"{word}\n")
+    holder.stdin.flush()
+    assert holder.stdout.readline() == f"{word}\n"
+
+
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="no leases between processes")
+
+
+@needs_locks
+def test_a_lease_keeps_other_processes_out_until_it_is_freed(store: Store, holder: subprocess.Popen[str]) -> None:
+    assert not store.take(KEY)
+    assert store.take("f" * 32)
+    tell(holder, "free")
+    assert store.take(KEY)
+    assert store.take(KEY)
+
+
+@needs_locks
+def test_a_lease_ends_with_its_process(store: Store, holder: subprocess.Popen[str]) -> None:
+    assert not store.take(KEY)
+    holder.kill()
+    holder.wait()
+    assert store.take(KEY)
+
+
+@needs_locks
+def test_a_reply_that_has_landed_is_waited_for_a_moment_only(store: Store, holder: subprocess.Popen[str]) -> None:
+    tell(holder, "land")
+    began_s = time.monotonic()
+    while not store.take(KEY):
+        time.sleep(0.01)
+    assert GRACE_S - 0.1 < time.monotonic() - began_s < GRACE_S + 0.5
+
+
+@needs_locks
+def test_a_file_that_can_not_be_written_makes_nobody_wait(store: Store, holder: subprocess.Popen[str]) -> None:
+    assert not store.take(KEY)
+    store.path.unlink()
+    store.close()
+    store.path.mkdir()
+    store.put("k", VALUE)
+    assert store.take(KEY)

@@ -4,7 +4,8 @@
 
 `base` holds what layers share, `streams` what transports do; `gateway` (litellm) and `local`
 (llama.cpp in this process) are the transports; `cached`, `retried` and `metered` are layers; `model`
-puts them together.
+puts them together. Below `cached` lie `keys`, `flights` (equal calls are sent once) and `replies`, which
+are kept by `store` (SQLite, with `leases` between processes) or `redis_store`.
 """
 
 from declm.lm.gateway import register_local

@@ -1,8 +1,8 @@
 """The seam of this package: `Layer`, an LM around another LM, written once for sync and async.
 
-A layer's logic is a generator. It yields `Send` (ask the LM inside) and `Sleep`, and receives the
-response or the error. Two short drivers run it, so caching, retrying and metering know nothing of
-threads, event loops or clocks, and compose: `cached(retried(metered(transport)))`.
+A layer's logic is a generator. It yields `Send` (ask the LM inside), `Sleep` and `Wait` (for another
+call), and receives the response or the error. Two short drivers run it, so caching, retrying and
+metering know nothing of threads, event loops or clocks, and compose: `cached(retried(metered(transport)))`.
 
 Two more drivers stream: they pass the pieces of the inside LM's reply on to the reader, and give the
 steps the whole response at its end. So a layer's steps serve all four kinds of call.
@@ -11,9 +11,12 @@ steps the whole response at its end. So a layer's steps serve all four kinds of 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import Future
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -41,7 +44,20 @@ class Sleep:
     seconds: float
 
 
-Steps: TypeAlias = Generator[Send | Sleep, Response | None, Response]
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until `done` is settled, or for `seconds`; the generator receives None.
+
+    `thread` is where it will be settled: a driver that blocks goes on at once if that is its own. `done`
+    is marked as running, so that a task that is cancelled can't cancel it.
+    """
+
+    done: Future[None]
+    seconds: float
+    thread: int
+
+
+Steps: TypeAlias = Generator[Send | Sleep | Wait, Response | None, Response]
 
 
 class Layer(ABC):
@@ -96,12 +112,30 @@ def received(response: Response | None) -> Response:
     return response
 
 
+def _pause(step: Sleep | Wait) -> None:
+    if isinstance(step, Sleep):
+        time.sleep(step.seconds)
+    elif step.thread != threading.get_ident():
+        concurrent.futures.wait([step.done], step.seconds)
+
+
+async def _apause(step: Sleep | Wait) -> None:
+    if isinstance(step, Sleep):
+        await asyncio.sleep(step.seconds)
+        return
+    done = asyncio.wrap_future(step.done)
+    try:
+        await asyncio.wait([done], timeout=step.seconds)
+    finally:
+        done.cancel()  # it may be settled after this event loop has been closed
+
+
 def _run(steps: Steps, inner: protocols.LM) -> Response:
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Sleep):
-                time.sleep(step.seconds)
+            if not isinstance(step, Send):
+                _pause(step)
                 step = steps.send(None)
                 continue
             try:
@@ -113,14 +147,16 @@ def _run(steps: Steps, inner: protocols.LM) -> Response:
     except StopIteration as stop:
         answer: Response = stop.value
         return answer
+    finally:
+        steps.close()  # where a pause was cut short: others may wait for what these steps hold
 
 
 async def _arun(steps: Steps, inner: protocols.LM) -> Response:
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Sleep):
-                await asyncio.sleep(step.seconds)
+            if not isinstance(step, Send):
+                await _apause(step)
                 step = steps.send(None)
                 continue
             try:
@@ -132,6 +168,8 @@ async def _arun(steps: Steps, inner: protocols.LM) -> Response:
     except StopIteration as stop:
         answer: Response = stop.value
         return answer
+    finally:
+        steps.close()  # where a pause was cut short: others may wait for what these steps hold
 
 
 def _stream(steps: Steps, inner: protocols.LM) -> Generator[Chunk]:
@@ -139,8 +177,8 @@ def _stream(steps: Steps, inner: protocols.LM) -> Generator[Chunk]:
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Sleep):
-                time.sleep(step.seconds)
+            if not isinstance(step, Send):
+                _pause(step)
                 step = steps.send(None)
                 continue
             send = step
@@ -152,6 +190,8 @@ def _stream(steps: Steps, inner: protocols.LM) -> Generator[Chunk]:
                 step = steps.send(response)
     except StopIteration as stop:
         answer: Response = stop.value
+    finally:
+        steps.close()
     yield from _ending(answer, send)
 
 
@@ -170,8 +210,8 @@ async def _astream(steps: Steps, inner: protocols.LM) -> AsyncGenerator[Chunk]:
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Sleep):
-                await asyncio.sleep(step.seconds)
+            if not isinstance(step, Send):
+                await _apause(step)
                 step = steps.send(None)
                 continue
             send, response = step, None
@@ -189,6 +229,8 @@ async def _astream(steps: Steps, inner: protocols.LM) -> AsyncGenerator[Chunk]:
                 step = steps.send(response)
     except StopIteration as stop:
         answer: Response = stop.value
+    finally:
+        steps.close()
     for chunk in _ending(answer, send):
         yield chunk
 

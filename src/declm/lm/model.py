@@ -16,7 +16,8 @@ from declm.lm.masking import shown
 from declm.lm.metered import Metered
 from declm.lm.retried import Retried, RetryPolicy
 from declm.messages import Capabilities, Chunk, Request, Response
-from declm.text import clip
+from declm.settings import cache_place
+from declm.text import Url, clip
 
 # Families that people name without a provider; only for the hint in an error message.
 _FAMILIES: tuple[tuple[str, str], ...] = (
@@ -53,7 +54,8 @@ class LM:
         api_key: key of the endpoint; never shown, logged or cached.
         deadline: seconds for one call with all its attempts; None for no limit.
         attempts: sends in all, the first one included.
-        cache: True and False beat `configure(cache=...)`; a path puts the reply cache elsewhere.
+        cache: True and False beat `configure(cache=...)`; a path or the address of a Redis server
+            (`"redis://host:6379/0"`) puts the reply cache elsewhere.
         structured: whether the endpoint can hold a reply to a JSON schema. None asks litellm's table,
             and trusts a model that the table does not know behind an explicit `api_base`: vLLM,
             SGLang, llama.cpp, LM Studio, Ollama and TGI all take `response_format`.
@@ -100,9 +102,14 @@ class LM:
             gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
             metered = Metered(gateway, gateway.estimate)
             preload()
-        store = cache if cache is None or isinstance(cache, bool) else Path(cache)
-        layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), store)
-        given = {"api_base": api_base, "api_key": api_key, "cache": cache, "structured": structured}
+        place = None if cache is None else cache_place(cache)
+        layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), place, deadline)
+        given = {
+            "api_base": api_base,
+            "api_key": api_key,
+            "cache": place if isinstance(place, Url) else cache,
+            "structured": structured,
+        }
         limits = {"deadline": deadline, "attempts": attempts}
         object.__setattr__(self, "_layers", layers)
         object.__setattr__(

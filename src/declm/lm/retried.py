@@ -53,9 +53,16 @@ class Retried(Layer):
         self._policy = policy
 
     def steps(self, request: Request) -> Steps:
-        """Send up to `attempts` times; each send gets the time left as its `timeout` option."""
+        """Send up to `attempts` times; each send gets the time left as its `timeout` option.
+
+        A `deadline` among the request's options is what a layer above has left of the policy's.
+        """
         policy = self._policy
         began_s = policy.clock()
+        if "deadline" in request.options:
+            options = dict(request.options)
+            began_s -= (policy.deadline_s or 0.0) - options.pop("deadline")
+            request = replace(request, options=options)
         spent = Usage()
         for attempt in range(1, policy.attempts + 1):
             left_s = self._left(began_s)

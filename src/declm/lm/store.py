@@ -1,4 +1,7 @@
-"""Replies on disk: one SQLite table of JSON texts, in WAL mode, that no fault can make a call fail.
+"""Replies on disk: one SQLite table of JSON texts that no fault can make a call fail.
+
+The journal is a write-ahead log (WAL), which many processes share at full speed; on a network file
+system, where that does not work, it is a rollback journal.
 
 A cache is a convenience, so damage and full disks are no errors: a row that can't be read is a miss
 and is written anew, a file that is no database is replaced, and a store that can't be written is left
@@ -19,7 +22,9 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from declm.files import is_remote, make_private
 from declm.lm.forks import keep_alive
+from declm.lm.leases import Leases
 
 _log = logging.getLogger("declm")
 
@@ -31,7 +36,7 @@ _WRITE = "INSERT OR REPLACE INTO replies (key, body, crc) VALUES (?, ?, ?)"
 class Store:
     """Texts by key in one file, for any number of threads and processes.
 
-    A connection serves one thread at a time and never crosses a fork. Not for network file systems.
+    A connection serves one thread at a time and never crosses a fork. Satisfies `declm.lm.replies.Replies`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +44,8 @@ class Store:
         self._idle = list[sqlite3.Connection]()
         self._lock = threading.Lock()
         self._reported = set[str]()
+        self._leases = Leases(Path(f"{path}.asking"))
+        self._fails = False
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._abandon)
@@ -59,8 +66,21 @@ class Store:
         try:
             with self._connection() as connection:
                 connection.execute(_WRITE, (key, body, zlib.crc32(body.encode())))
+            self._fails = False
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
+
+    def take(self, key: str) -> bool:
+        """Whether this process may ask; always, as long as nobody can be told the answer through this file."""
+        return self._fails or self._leases.take(key)
+
+    def land(self, key: str) -> None:
+        """The reply is there, and will be put in a moment if it is worth it."""
+        self._leases.land(key)
+
+    def free(self, key: str) -> None:
+        """Let other processes ask."""
+        self._leases.free(key)
 
     def close(self) -> None:
         """Close the connections that are idle; the next use opens anew."""
@@ -96,11 +116,11 @@ class Store:
             self._idle.append(connection)
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self.path.parent)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
         connection = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA journal_mode={self._journal()}")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(_CREATE)
         except BaseException:
@@ -108,7 +128,18 @@ class Store:
             raise
         return connection
 
+    def _journal(self) -> str:
+        if not is_remote(self.path):
+            return "WAL"
+        self._report(
+            "remote",
+            f"the reply cache {str(self.path)!r} lies on a network file system, where it is slow and files may break; "
+            "set DECLM_CACHE_DIR to a local folder, or share replies by cache='redis://...'",
+        )
+        return "DELETE"
+
     def _failed(self, error: sqlite3.Error | OSError) -> None:
+        self._fails = True
         if type(error) is sqlite3.DatabaseError:  # "malformed", "not a database"; its subclasses are other faults
             self._set_aside()
             self._report(

@@ -242,13 +242,13 @@ class Predict(Stateful, Module, Generic[P, S]):
         steps = flow(self._prompt_for(choice, lm), choice.format, row, self._retries)
         if choice.fallback is None:
             return steps
-        other = choice.fall_back()
 
         def instead() -> Flow:
+            other = choice.fall_back()
             return flow(self._prompt_for(other, lm), other.format, row, self._retries)
 
         def accepted(refusal: BadRequest) -> None:
-            self._choices[lm.identity, lm.capabilities] = other
+            self._choices[lm.identity, lm.capabilities] = choice.fall_back()
             choice.log_fallback(lm.model, repr(self), refusal)
 
         return falling_back(steps, instead, accepted)
