@@ -168,7 +168,7 @@ def test_300_calls_go_on_without_a_cache_and_with_one_warning(
     began_s = time.monotonic()
     for index in range(300):
         call(lm, index)
-    assert time.monotonic() - began_s < 3.0
+    assert time.monotonic() - began_s < 30.0  # on a busy machine too; waits for SQLite would make it 600
     assert len(warnings_of(caplog)) == 1
 
 

@@ -47,6 +47,8 @@ _NOISE: tuple[tuple[type[Warning], str], ...] = (
     (UserWarning, ".*`ReadOnly` qualifier"),
     (UserWarning, ".*conflict with protected namespace"),
     (DeprecationWarning, ".*Accessing the .* attribute on the instance is deprecated"),
+    # It makes a coroutine in a thread for a call that may be cancelled by then.
+    (RuntimeWarning, "coroutine 'BaseLLMHTTPHandler.*' was never awaited"),
 )
 
 
