@@ -100,6 +100,7 @@ class FaultServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 512  # a burst of connections is no fault
     state: FaultServer
     stopped: threading.Event
 

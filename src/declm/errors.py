@@ -14,6 +14,7 @@ DeclmError
 │   ├── ContextTooLong                 the prompt does not fit the model's window
 │   ├── TruncatedOutput                the reply was cut at `max_tokens`
 │   ├── ContentFiltered                the provider withheld the reply
+│   ├── ReplyTooLarge                  the reply is larger than any reply should be
 │   ├── RateLimited                    too many requests; carries `retry_after_s`
 │   ├── TimedOut                       no answer in time
 │   │   └── DeadlineExceeded           the overall deadline of one call has passed
@@ -137,6 +138,10 @@ class TruncatedOutput(LMError):
 
 class ContentFiltered(LMError):
     """The provider withheld the reply."""
+
+
+class ReplyTooLarge(LMError):
+    """The server sent more bytes than a reply may have; the rest was not read."""
 
 
 class RateLimited(LMError):

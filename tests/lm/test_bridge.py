@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from declm.lm import register_local
-from declm.lm.gateway import load
+from declm.lm.library import load
 
 SUM = [{"role": "user", "content": "What is 2+2?"}]
 
@@ -40,7 +40,7 @@ def test_a_missing_file_is_litellm_s_not_found(litellm: Any) -> None:
 
 def test_a_price_table_set_by_the_user_is_respected() -> None:
     code = (
-        "import os; os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'true'; from declm.lm.gateway import load; load();"
+        "import os; os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'true'; from declm.lm.library import load; load();"
         "print(os.environ['LITELLM_LOCAL_MODEL_COST_MAP'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

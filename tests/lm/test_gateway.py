@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import Answer, FaultServer, completion, failure
+from fault_server import Answer, FaultServer, completion, failure, streamed
 
 from declm.errors import (
     AuthError,
@@ -26,13 +26,15 @@ from declm.errors import (
     LMError,
     QuotaExceeded,
     RateLimited,
+    ReplyTooLarge,
     ServerError,
     TimedOut,
     TransportError,
     UnknownModel,
 )
-from declm.lm import LM
-from declm.lm.gateway import Gateway, load
+from declm.lm import LM, connections
+from declm.lm.gateway import Gateway
+from declm.lm.library import load
 from declm.lm.metered import Metered
 from declm.lm.retried import Retried, RetryPolicy
 from declm.messages import Message, Request
@@ -326,10 +328,85 @@ def test_a_key_that_the_server_echoes_is_shown_nowhere(
     assert canary not in shown
 
 
+def test_a_reply_without_end_is_not_read_to_it(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_BYTES", 1000)
+    for answer in (completion("x" * 2000), streamed("x" * 700, "y" * 700)):
+        server.script(answer)
+        with pytest.raises(ReplyTooLarge, match="more than 1,000 bytes"):
+            list(gateway(server).stream(HI)) if answer.events else gateway(server).complete(HI)
+
+
+def test_a_failure_under_a_status_of_success_is_read(server: FaultServer) -> None:
+    server.script(Answer(body={"error": {"message": "slow down", "code": 429}}))
+    with pytest.raises(RateLimited, match="slow down"):
+        gateway(server).complete(HI)
+
+
+def test_a_server_that_does_not_stream_is_read_all_the_same(server: FaultServer) -> None:
+    server.script(completion("all in one"))
+    assert [chunk.text for chunk in gateway(server).stream(HI)] == ["all in one", ""]
+
+
+def test_a_redirection_is_not_followed_with_the_key(server: FaultServer) -> None:
+    server.script(Answer(302, {}, {"Location": server.url}))
+    with pytest.raises(BadRequest, match="302"):
+        gateway(server).complete(HI)
+    assert server.count == 1
+
+
+def test_credentials_in_the_address_are_used_and_never_shown(server: FaultServer) -> None:
+    url = server.url.replace("//", "//someone:canary-of-the-address@")
+    assert Gateway("hosted_vllm/m", {}, url, KEY).complete(HI).text == "hello"
+    assert server.headers[0]["authorization"].startswith("Basic ")
+    server.script(failure(404, "no such path"))
+    with pytest.raises(UnknownModel) as caught:
+        Gateway("hosted_vllm/m", {}, url, KEY).complete(HI)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("option", [object(), {1, 2}])
+def test_an_option_that_is_no_json_is_a_bad_request(server: FaultServer, option: object) -> None:
+    with pytest.raises(BadRequest):
+        gateway(server, "hosted_vllm/m", odd=option).complete(HI)
+    assert server.count == 0
+
+
+def test_an_address_that_is_none_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOSTED_VLLM_API_BASE", raising=False)
+    with pytest.raises(BadRequest, match="api_base="):
+        Gateway("hosted_vllm/m").complete(HI)
+    with pytest.raises(TransportError, match="check api_base"):
+        Gateway("hosted_vllm/m", {}, "no address at all").complete(HI)
+
+
+ALONE = """
+import sys
+sys.modules["litellm"] = None
+import declm as dm
+lm = dm.LM("openai/mine", api_base=sys.argv[1], api_key="k", cache=False, temperature=0.1)
+print(dm.Predict("question -> answer", lm=lm)(question="hi").answer)
+print([c.text for c in lm.stream(dm.Request((dm.Message("user", "hi"),)))])
+try:
+    dm.LM("anthropic/claude-sonnet-4-5", api_key="k").complete(dm.Request((dm.Message("user", "hi"),)))
+except dm.UnknownModel as error:
+    print(error)
+"""
+
+
+def test_servers_of_openais_wire_are_asked_without_litellm(server: FaultServer) -> None:
+    server.script(completion('{"answer": "here"}'))
+    command = [sys.executable, "-W", "error", "-c", ALONE, server.url]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    answer, pieces, refusal = ran.stdout.splitlines() or ["", "", ran.stderr]
+    assert (answer, pieces) == ("here", "['{\"answer\": \"here\"}', '']")
+    assert "needs litellm" in refusal
+    assert server.bodies[0]["temperature"] == 0.1
+
+
 CTRL_C = """
 import sys, time
-from declm.lm import LM
-from declm.lm.gateway import load
+from declm.lm import LM, connections
+from declm.lm.library import load
 from declm.messages import Message, Request
 load()
 print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""What litellm raises, as declm's errors: which kind it is, and what the user can do about it.
+"""What litellm and our own wire raise, as declm's errors: which kind it is, and what the user can do about it.
 
 litellm gives exceptions a made-up status where no server answered, and wraps broken connections,
 missing keys and its own bugs alike as `InternalServerError`. So the whole chain of causes is read:
@@ -8,8 +8,11 @@ what stands at its end says whether a server answered at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from declm.errors import (
@@ -25,6 +28,7 @@ from declm.errors import (
     TransportError,
     UnknownModel,
 )
+from declm.lm.wire import Refused
 from declm.text import clip
 
 _QUOTA = re.compile(r"(?i)insufficient[_ ]quota|exceeded your current quota|billing|credit balance|out of credits")
@@ -45,7 +49,7 @@ _ANSWERED = ("HTTPStatusError", "ClientResponseError")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception of litellm with its chain of causes, read as data.
+    """An exception of a library with its chain of causes, read as data.
 
     Args:
         model: as the user wrote it.
@@ -78,16 +82,21 @@ class Failure:
     @property
     def unreadable(self) -> bool:
         """Whether an answer came that is no chat completion."""
-        garbled = self.kinds & {"json.JSONDecodeError", "litellm.APIError"} or "valid response" in self.text
+        garbled = (
+            self.kinds & {"json.JSONDecodeError", "litellm.APIError", "declm.Unreadable"}
+            or "valid response" in self.text
+        )
         return self.status is None and bool(garbled)
 
 
 def read_failure(model: str, error: BaseException) -> Failure:
     """Read an exception without importing the library that raised it."""
     chain = list(causes(error))
+    if isinstance(error, Refused):
+        return Failure(model, error.text, error.status, retry_after_s=hint_s(error.headers))
     kinds = frozenset(f"{type(e).__module__.split('.')[0]}.{type(e).__name__}" for e in chain)
     status: Any = getattr(error, "status_code", None) if any(k.endswith(_ANSWERED) for k in kinds) else None
-    hints = (_retry_after_s(getattr(e, "response", None)) for e in chain)
+    hints = (hint_s(getattr(getattr(e, "response", None), "headers", None) or {}) for e in chain)
     return Failure(
         model=model,
         text=_text(error, chain),
@@ -136,7 +145,7 @@ def _diagnose_unsent(failure: Failure) -> tuple[type[LMError], str]:
     if "litellm.ContextWindowExceededError" in failure.kinds:
         return ContextTooLong, _TOO_LONG
     if any(k.startswith(("builtins.", "litellm.Bad", "litellm.Unsupported")) for k in failure.kinds):
-        return BadRequest, "litellm can't make a request of this"
+        return BadRequest, "no request can be made of this"
     return ServerError, "the call failed"
 
 
@@ -187,9 +196,19 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _retry_after_s(response: Any) -> float | None:
-    """Seconds in a response's Retry-After header; dates are not read."""
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
+def hint_s(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
+    """Seconds to wait as a response's headers say, None if they say nothing.
+
+    `Retry-After` holds seconds or a date (RFC 9110, section 10.2.3); OpenAI and Azure send `retry-after-ms` too.
+    """
+    said = {name.lower(): value for name, value in headers.items() if name.lower() in _HINTS}
+    for name, unit_s in _HINTS.items():
+        with suppress(KeyError, ValueError):
+            return max(0.0, float(said[name]) * unit_s)
+    with suppress(KeyError, ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(said["retry-after"]).timestamp() - now())
+    return None
+
+
+_HINTS: Mapping[str, float] = {"retry-after-ms": 0.001, "retry-after": 1.0}
+"""Headers that say how long to wait, with their units in seconds."""

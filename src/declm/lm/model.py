@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from declm import protocols
 from declm.errors import UnknownModel, UsageError
 from declm.lm.cached import Cached
-from declm.lm.gateway import Gateway, preload
+from declm.lm.gateway import Gateway
+from declm.lm.library import preload
 from declm.lm.local import Local
 from declm.lm.masking import shown
 from declm.lm.metered import Metered

@@ -1,0 +1,155 @@
+"""Connections to servers: one pool for the event loop that carries all calls. The only module that imports aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any, cast
+
+from declm.errors import ReplyTooLarge
+from declm.lm.traffic import TRAFFIC
+from declm.lm.wire import Refused, complaint
+
+MAX_BYTES = 16 * 2**20
+"""Of one reply; no chat completion comes near, and a server gone mad must not fill the memory."""
+
+_COMPLAINT_BYTES = 2**16
+_IDLE_S = 60.0
+_NAMES_S = 300
+
+
+async def fetch(url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None) -> bytes:
+    """Post a body and read the answer; to be awaited in the event loop of `TRAFFIC`.
+
+    Raises:
+        Refused: the status is none of success.
+        ReplyTooLarge: the answer has more than `MAX_BYTES`; it is not read to its end.
+        TimeoutError: of asyncio's; it did not come within `limit_s` seconds.
+        OSError: or another exception of aiohttp's; the connection failed.
+    """
+    async with _posted(url, headers, body, limit_s) as response:
+        return await _read(response)
+
+
+async def listen(url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None) -> AsyncGenerator[bytes]:
+    """Post a body and give the data of each server-sent event; errors as in `fetch`."""
+    async with _posted(url, headers, body, limit_s) as response:
+        if response.content_type == "application/json":  # it does not stream
+            yield await _read(response)
+            return
+        left, data = MAX_BYTES, list[bytes]()
+        async for line in _lines(response):
+            left -= len(line)
+            if left < 0:
+                raise _too_large(response)
+            if line.startswith(b"data:"):
+                data.append(line[5:].strip())
+            elif not line.strip() and data:
+                yield b"\n".join(data)
+                data.clear()
+        if data:
+            yield b"\n".join(data)
+
+
+async def _lines(response: Any) -> AsyncGenerator[bytes]:
+    """The lines of a body, of any length."""
+    rest = b""
+    async for piece in response.content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+        if len(rest) > MAX_BYTES:
+            raise _too_large(response)
+    if rest:
+        yield rest
+
+
+@asynccontextmanager
+async def _posted(url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None) -> AsyncGenerator[Any]:
+    timeout = _aiohttp().ClientTimeout(total=limit_s, sock_connect=min(limit_s or _IDLE_S, _IDLE_S))
+    posting = _POOL.session().post(url, headers=headers, data=body, timeout=timeout, allow_redirects=False)
+    async with posting as response:
+        if response.status >= 300:
+            raise Refused(_complaint(await _beginning(response)), response.status, dict(response.headers))
+        yield response
+
+
+async def _read(response: Any) -> bytes:
+    pieces, left = list[bytes](), MAX_BYTES
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise _too_large(response)
+    return b"".join(pieces)
+
+
+async def _beginning(response: Any) -> bytes:
+    data = b""
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) > _COMPLAINT_BYTES:
+            break
+    return data[:_COMPLAINT_BYTES]
+
+
+def _too_large(response: Any) -> ReplyTooLarge:
+    return ReplyTooLarge(f"{response.url.host}:{response.url.port} sent more than {MAX_BYTES:,} bytes; check api_base")
+
+
+def _complaint(data: bytes) -> str:
+    try:
+        content: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        return data.decode("utf-8", "replace").strip()
+    return complaint(cast("dict[str, Any]", content)) if isinstance(content, dict) else str(content)
+
+
+@functools.cache
+def _aiohttp() -> ModuleType:
+    import aiohttp
+
+    return aiohttp
+
+
+class _Pool:
+    """aiohttp's session of an event loop; it can't change loops, and a forked child makes a loop of its own."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: Any = None
+
+    def session(self) -> Any:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._session = loop, _opened()
+            TRAFFIC.at_close(self._session.close)
+        return self._session
+
+
+_POOL = _Pool()
+
+
+def _opened() -> Any:
+    aiohttp = _aiohttp()
+    # As many connections as there are calls: limits are the caller's to set.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ttl_dns_cache=_NAMES_S, ssl=_trusted())
+    return aiohttp.ClientSession(connector=connector, trust_env=True, cookie_jar=aiohttp.DummyCookieJar())
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates of the system, and those of certifi, which come with the HTTP libraries."""
+    context = ssl.create_default_context()
+    try:
+        import certifi
+    except ImportError:
+        return context
+    context.load_verify_locations(certifi.where())
+    return context

@@ -1,0 +1,53 @@
+"""What replies cost, by a model's row in litellm's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from declm.lm.library import available
+from declm.lm.wire import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """USD per token of one model; looking them up for every reply would take as long as the rest of a call.
+
+    Args:
+        model: name with its provider.
+        row: of litellm's table, None if it has none.
+    """
+
+    model: str
+    row: Mapping[str, Any] | None
+
+    def usd(self, reply: Reply) -> float | None:
+        """Of a reply; None if the price is unknown, or the server has not counted."""
+        row = self.row
+        if row is None or reply.input_tokens is None or reply.output_tokens is None:
+            return None
+        each, cached = row.get("input_cost_per_token"), row.get("cache_read_input_token_cost")
+        out = row.get("output_cost_per_token")
+        if each is None or out is None or any("_above_" in name and row[name] is not None for name in row):
+            return self._asked(reply)
+        # A server may count what it has cached apart from the prompt, but never more than once.
+        again = min(reply.cached_tokens, reply.input_tokens)
+        fresh = reply.input_tokens - again
+        return float(fresh * each + again * (each if cached is None else cached) + reply.output_tokens * out)
+
+    def _asked(self, reply: Reply) -> float | None:
+        """By litellm, which knows tiers."""
+        litellm = available()
+        if litellm is None:
+            return None
+        try:
+            prices: tuple[float, float] = litellm.cost_per_token(
+                self.model,
+                prompt_tokens=reply.input_tokens,
+                completion_tokens=reply.output_tokens,
+                cache_read_input_tokens=reply.cached_tokens,
+            )
+        except Exception:  # noqa: BLE001  # litellm raises a bare one for some models without a price
+            return None
+        return sum(prices)
