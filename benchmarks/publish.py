@@ -179,6 +179,20 @@ def promises_table(lines: Sequence[Line]) -> str:
     ])  # fmt: skip
 
 
+def soak_table(lines: Sequence[Line]) -> str:
+    """What many calls leave behind, one row for each run."""
+    head = ("calls", "in flight", "cache", "seconds", "bytes a call", "MiB, warm to end", "descriptors", "threads")
+    rows = list[tuple[object, ...]]()
+    for line in lines:
+        warm, end = line["states"][len(line["states"]) // 5], line["states"][-1]
+        sizes = " to ".join(f"{state['bytes'] / 2**20:.1f}" for state in (warm, end))
+        counts = (f"{warm[what]} to {end[what]}" for what in ("descriptors", "threads"))
+        cache = "yes" if line["cache"] else "no"
+        seconds = f"{line['seconds']:.0f}"
+        rows.append((f"{line['calls']:,}", line["width"], cache, seconds, f"{line['slope']:.0f}", sizes, *counts))
+    return "\n\n".join([_table(head, rows), _where(lines)])
+
+
 TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
@@ -186,6 +200,8 @@ TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "parsing": parsing_table,
     "parsing_promises": promises_table,
     "prompt_tokens": prompts_table,
+    "prompt_scores": scores_table,
+    "soak": soak_table,
 }
 """The tables by the name of their results file."""
 
