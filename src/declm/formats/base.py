@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from declm.demo import Demo
-from declm.errors import ParseError
+from declm.errors import InputError, ParseError
 from declm.fields import FieldSpec
 from declm.formats.parsing import (
     NOTHING,
@@ -46,6 +46,9 @@ PARTS = ("system", "user", "assistant", "reask")
 
 EXTRACTION_PARTS = ("extract", "draft")
 """What a format in two steps has besides: the words of the extraction, and how they quote the draft."""
+
+INPUT_LIMIT = 15_000_000
+"""Characters of an input; no LM's window comes near, and templates write little more (`OUTPUT_LIMIT`)."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 _SHARED = ("instructions", "inputs", "outputs", "definitions")
@@ -272,10 +275,17 @@ class _Written:
         self.prefix = (Message("system", system), *(message for demo in shown for message in self._turns(demo)))
 
     def user(self, inputs: Mapping[str, Any]) -> str:
-        """The message that holds the inputs."""
+        """The message that holds the inputs.
+
+        Raises:
+            InputError: one is longer than `INPUT_LIMIT`.
+        """
         keys = self._prompt.keys
         values = {key: self._dialect.guard(inputs[key], keys) for key in self._prompt.inputs if key in inputs}
         texts = {key: value if isinstance(value, str) else dumped(value) for key, value in values.items()}
+        for key, text in texts.items():
+            if len(text) > INPUT_LIMIT:
+                raise InputError(f"{key!r} has {len(text):,} characters; an input may have {INPUT_LIMIT:,}")
         fields = _filled(self._prompt.inputs, values, texts)
         return self._user.render({**values, **self._prompt.shared, "inputs": fields, "values": values})
 
