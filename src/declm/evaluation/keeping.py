@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,7 +12,9 @@ from declm.errors import DeclmError, StateError
 from declm.evaluation.codec import OutputCodec, dump_trace, dump_usage, load_trace, load_usage
 from declm.evaluation.ledger import Entry, Key, Ledger
 from declm.evaluation.results import FAILURES, Ran, dump_error, load_error
+from declm.score import Score
 from declm.specs import spec
+from declm.text import clip
 from declm.threads import Threads
 from declm.trace import Call
 
@@ -32,11 +34,22 @@ class Keeper:
         self._traces = traces
 
     def find(self, key: Key) -> Ran | None:
-        """What is kept of a row; without a score if the metric is another one. None: run it."""
+        """What is kept of a row; without a score if the metric is another one. None: run it.
+
+        Raises:
+            StateError: the ledger can't be read, or somebody has changed the entry.
+        """
         body = self._ledger.outcome(key)
-        if body is None or (self._traces and body["trace"] is None):
+        if body is None:
             return None
-        score = self._ledger.score(key, self._metric)
+        try:
+            return self._restored(body, self._ledger.score(key, self._metric))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StateError(f"{self._ledger.damage}: {clip(repr(error), 200)}") from error
+
+    def _restored(self, body: Mapping[str, Any], score: Score | None) -> Ran | None:
+        if self._traces and body["trace"] is None:
+            return None
         if body["withheld"] and score is None:
             return None
         call = load_trace(body["trace"]) if self._traces else Call(path="", name="")

@@ -147,11 +147,16 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def damage(self) -> str:
+        """What to say of an entry that nobody of us has written."""
+        return f"the ledger {str(self.path)!r} holds a damaged entry; delete the file"
+
     def _decoded(self, body: str) -> Any:
         try:
             return json.loads(body)
-        except ValueError as error:
-            raise StateError(f"the ledger {str(self.path)!r} holds a damaged entry; delete the file") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StateError(self.damage) from error
 
     @contextmanager
     def _open(self) -> Generator[sqlite3.Connection, None, None]:

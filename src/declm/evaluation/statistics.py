@@ -64,7 +64,7 @@ def mean_interval(scores: Sequence[float], level: float = 0.95) -> Interval:
         return Interval(0.0, 1.0)
     mean = math.fsum(scores) / n
     variance = math.fsum((x - mean) ** 2 for x in scores) / n
-    if _is_binary(scores) or variance == 0.0:
+    if _is_binary(scores) or variance == 0.0 or mean in (0.0, 1.0):  # rounded: some score is next to 0 or 1
         return wilson(mean * n, n, level)
     effective = n * mean * (1.0 - mean) / variance
     return _score_interval(mean, effective, t_quantile((1.0 + level) / 2.0, n - 1))
