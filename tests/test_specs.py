@@ -124,7 +124,7 @@ class TestDescription:
             "answer": "string (>= 2 characters)",
             "team": '"a" | "b"',
             "level": "integer (1 to 5)",
-            "people": "{name: string, age?: integer | null}[]",
+            "people": '{"name": string, "age"?: integer | null}[]',
         }
 
     def test_labels_keep_the_order_in_which_they_are_declared(self) -> None:

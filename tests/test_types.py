@@ -93,10 +93,10 @@ def text(annotation: Any) -> str:
         (Annotated[str, Field(pattern="^[a-z]+$")], "string (/^[a-z]+$/)"),
         (Annotated[list[str], Field(min_length=1, max_length=3)], "string[] (1 to 3 items)"),
         (list[Annotated[int, Field(ge=1)]], "(integer (>= 1))[]"),
-        (Kid, "{name: string /* the name */, age?: integer | null}"),
-        (Wordy, "{name: string /* first second */}"),
-        (list[Kid], "{name: string /* the name */, age?: integer | null}[]"),
-        (Annotated[Cat | Dog, Field(discriminator="kind")], '{kind: "cat"} | {kind: "dog"}'),
+        (Kid, '{"name": string /* the name */, "age"?: integer | null}'),
+        (Wordy, '{"name": string /* first second */}'),
+        (list[Kid], '{"name": string /* the name */, "age"?: integer | null}[]'),
+        (Annotated[Cat | Dog, Field(discriminator="kind")], '{"kind": "cat"} | {"kind": "dog"}'),
     ],
 )
 def test_types_are_written_compactly(annotation: Any, written: str) -> None:
@@ -106,20 +106,20 @@ def test_types_are_written_compactly(annotation: Any, written: str) -> None:
 def test_a_recursive_type_is_named_and_defined_once() -> None:
     found = sketch(TypeAdapter(list[Node]).json_schema())
     assert found.text == "Node[]"
-    assert found.definitions == {"Node": "{value: integer, left?: Node | null, right?: Node | null}"}
+    assert found.definitions == {"Node": '{"value": integer, "left"?: Node | null, "right"?: Node | null}'}
 
 
 def test_types_that_refer_to_each_other_end() -> None:
     found = sketch(TypeAdapter(Even).json_schema())
     assert found.text == "Even"
-    assert found.definitions == {"Even": "{odd?: {even?: Even | null} | null}"}
+    assert found.definitions == {"Even": '{"odd"?: {"even"?: Even | null} | null}'}
     both = sketch(TypeAdapter(tuple[Even, Odd]).json_schema())
     assert set(both.definitions) <= {"Even", "Odd"}
     assert all(name in both.text for name in both.definitions)
 
 
 def test_a_type_used_twice_is_written_twice_unless_it_is_recursive() -> None:
-    assert text(tuple[Cat, Cat]) == '[{kind: "cat"}, {kind: "cat"}]'
+    assert text(tuple[Cat, Cat]) == '[{"kind": "cat"}, {"kind": "cat"}]'
 
 
 def test_a_union_of_equal_sketches_is_written_once() -> None:

@@ -1,7 +1,8 @@
-"""What JSON schemas say: types as one-line expressions, such as `{name: string, tags?: string[]}`, and closed sets.
+"""What JSON schemas say: types as one-line expressions, such as `{"name": string, "tags"?: string[]}`, and closed sets.
 
 A prompt that carries a dumped JSON schema costs several times the tokens and small models answer
-with the schema itself. The notation is TypeScript's, with constraints after the type.
+with the schema itself. The notation is TypeScript's, with constraints after the type; names are quoted
+as in JSON, since small models copy what they see.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class _Writer:
     def _member(self, name: str, schema: Schema, required: bool) -> str:
         words = " ".join(schema.get("description", "").split())
         note = f" /* {words} */" if words else ""
-        return f"{name}{'' if required else '?'}: {self.write(schema)}{note}"
+        return f"{_literal(name)}{'' if required else '?'}: {self.write(schema)}{note}"
 
 
 def _literal(value: Any) -> str:

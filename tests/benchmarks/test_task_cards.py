@@ -22,7 +22,7 @@ def outputs(row: dm.Signature) -> dict[str, Any]:
     [
         ("colours", {"label": '"red" | "green" | "blue"'}),
         ("letters", {"target": "string"}),
-        ("people", {"entities": '{text: string, type: "person" | "place"}[]'}),
+        ("people", {"entities": '{"text": string, "type": "person" | "place"}[]'}),
         ("mail", {"urgency": '"high" | "low"', "categories": '("red" | "green" | "blue")[] (<= 3 items)'}),
         ("sums", {"answer": "string"}),
         ("trivia", {"answer": "string"}),
@@ -76,7 +76,7 @@ def test_values_that_may_be_missing_and_nested_inputs_are_typed(tmp_path: Path) 
     for split in ("train", "dev", "test"):
         write_rows(task / f"{split}.jsonl", rows)
     card = dm.spec(load(tmp_path, "colours").signature).card
-    assert card["outputs"] == {"answer": "{x: string, y: string | null} | null", "sure": "boolean"}
+    assert card["outputs"] == {"answer": '{"x": string, "y": string | null} | null', "sure": "boolean"}
     assert card["inputs"] == {"context": "any[][]"}
 
 

@@ -220,3 +220,12 @@ def test_a_template_that_is_no_text_is_reported(tmp_path: Path) -> None:
     (folder / "json" / "user.jinja").write_bytes(b"\xff\xfe{{")
     with pytest.raises(TemplateError, match="can't be read"):
         _request(Templates(folders=(folder,)))
+
+
+def test_a_variable_that_one_branch_sets_is_known(tmp_path: Path) -> None:
+    folder = tmp_path / "json"
+    folder.mkdir()
+    (folder / "system.jinja").write_text(
+        "{% if outputs %}{% set one = outputs[0] %}{{ one.key }}{% else %}-{% endif %}"
+    )
+    Templates((tmp_path,)).part("json", "system", Names(("outputs",)))

@@ -35,6 +35,8 @@ def check(tree: nodes.Template, name: str, names: Names) -> None:
         TemplateError: one does not exist; names the template, the line and what exists.
     """
     unknown = meta.find_undeclared_variables(tree) - {*names.variables, *names.fields}
+    # Jinja counts what is set in one branch alone; whether it is read elsewhere shows when it is rendered.
+    unknown -= {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
     for node in tree.find_all(nodes.Name):
         if node.name in unknown:
             raise _unknown(f"variable `{node.name}`", node.name, name, node.lineno, names)
