@@ -225,7 +225,5 @@ def test_a_template_that_is_no_text_is_reported(tmp_path: Path) -> None:
 def test_a_variable_that_one_branch_sets_is_known(tmp_path: Path) -> None:
     folder = tmp_path / "json"
     folder.mkdir()
-    (folder / "system.jinja").write_text(
-        "{% if outputs %}{% set one = outputs[0] %}{{ one.key }}{% endif %}"
-    )
+    (folder / "system.jinja").write_text("{% if outputs %}{% set one = outputs[0] %}{{ one.key }}{% endif %}")
     Templates((tmp_path,)).part("json", "system", Names(("outputs",)))

@@ -57,6 +57,11 @@ class Gateway:
         return f"{self.model} {self._endpoint()} {self._fingerprint}"
 
     @property
+    def account(self) -> str:
+        """Text that tells endpoints and keys apart, without showing a key: who shares a provider's limits."""
+        return f"{self.model} {self._endpoint()} {digest(self.api_key)}"
+
+    @property
     def capabilities(self) -> Capabilities:
         """By litellm's table; `structured` in `declm.LM` says what holds for a model outside of it.
 

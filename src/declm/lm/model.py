@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 from declm import protocols
 from declm.errors import UnknownModel, UsageError
 from declm.lm.cached import Cached
+from declm.lm.gates import Limits
 from declm.lm.gateway import Gateway
 from declm.lm.library import preload
+from declm.lm.limited import Limited
 from declm.lm.local import Local
 from declm.lm.masking import shown
 from declm.lm.metered import Metered
@@ -55,6 +57,10 @@ class LM:
         api_key: key of the endpoint; never shown, logged or cached.
         deadline: seconds for one call with all its attempts; None for no limit.
         attempts: sends in all, the first one included.
+        concurrency: calls in flight at most, by all LMs of this model, endpoint and key in this process;
+            None for as many as the provider takes: after a refusal (HTTP 429) it is sent fewer.
+        rpm: calls in any 60 seconds at most, by the same.
+        tpm: tokens, of prompts and replies, in any 60 seconds at most, by the same.
         cache: True and False beat `configure(cache=...)`; a path or the address of a Redis server
             (`"redis://host:6379/0"`) puts the reply cache elsewhere.
         structured: whether the endpoint can hold a reply to a JSON schema. None asks litellm's table,
@@ -87,21 +93,28 @@ class LM:
         api_key: str | None = None,
         deadline: float | None = 120.0,
         attempts: int = 4,
+        concurrency: int | None = None,
+        rpm: int | None = None,
+        tpm: int | None = None,
         cache: bool | str | Path | None = None,
         structured: bool | None = None,
         **options: Any,
     ) -> None:
         _check_model(model)
         sampling = {k: v for k, v in (("temperature", temperature), ("max_tokens", max_tokens)) if v is not None}
-        _check_numbers({**sampling, "deadline": deadline}, attempts)
+        shares = {"concurrency": concurrency, "rpm": rpm, "tpm": tpm}
+        given_shares = {k: v for k, v in shares.items() if v is not None}
+        _check_numbers({**sampling, "deadline": deadline}, {"attempts": attempts, **given_shares})
         metered: Metered
         if model.startswith("local/"):
             if api_base is not None or api_key is not None:
                 raise UsageError(f"{model!r} runs in this process and takes neither api_base nor api_key")
+            if given_shares:
+                raise UsageError(f"{model!r} runs in this process; slots= says how many calls it takes at once")
             metered = Metered(Local(model.removeprefix("local/"), {**sampling, **options}))
         else:
             gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
-            metered = Metered(gateway, gateway.estimate)
+            metered = Metered(Limited(gateway, Limits(**shares), gateway.account), gateway.estimate)
             preload()
         place = None if cache is None else cache_place(cache)
         layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), place, deadline)
@@ -110,6 +123,7 @@ class LM:
             "api_key": api_key,
             "cache": place if isinstance(place, Url) else cache,
             "structured": structured,
+            **given_shares,
         }
         limits = {"deadline": deadline, "attempts": attempts}
         object.__setattr__(self, "_layers", layers)
@@ -232,9 +246,10 @@ def _check_model(model: str) -> None:
     )
 
 
-def _check_numbers(numbers: Mapping[str, Any], attempts: object) -> None:
+def _check_numbers(numbers: Mapping[str, Any], counts: Mapping[str, object]) -> None:
     for name, value in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
             raise UsageError(f"{name}={value!r} must be a number from 0")
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise UsageError(f"attempts={attempts!r} must be a whole number from 1: it counts the first send too")
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise UsageError(f"{name}={count!r} must be a whole number from 1")
