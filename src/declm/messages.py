@@ -56,6 +56,7 @@ class Request:
         role: which LM answers (`task`, `extractor`, `proposer`, `judge`, ...).
         cacheable: False keeps the request and its reply out of every cache.
         logprobs: alternatives per token whose log-probabilities are wanted; 0 for none.
+        asked: how often the same has been asked before, since the replies could not be accepted.
     """
 
     messages: tuple[Message, ...]
@@ -65,6 +66,7 @@ class Request:
     role: str = "task"
     cacheable: bool = True
     logprobs: int = 0
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def test_those_who_were_held_are_let_through_one_by_one() -> None:
             clock.now_s += 0.0 if ticket.passed else wait_s
         passes.append(clock.now_s)
     assert passes[0] == pytest.approx(105.0)
-    assert passes[-1] >= 105.9  # 20 at once would be a burst of their own
+    assert passes[-1] >= 105.6  # 20 at once would be a burst of their own
     assert max(b - a for a, b in pairwise(passes)) <= 0.06
 
 

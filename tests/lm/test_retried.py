@@ -97,7 +97,7 @@ def test_failed_attempts_are_counted_in_the_usage_of_the_answer() -> None:
 
 
 def test_waits_grow_with_full_jitter() -> None:
-    assert run([ServerError("x")], attempts=4, jitter=0.999).waits == pytest.approx([0.4995, 0.999, 1.998])
+    assert run([ServerError("x")], attempts=4, jitter=0.999).waits == pytest.approx([0.999, 1.998, 3.996])
     assert run([ServerError("x")], attempts=4, jitter=0.0).waits == [0, 0, 0]
 
 

@@ -190,7 +190,7 @@ class Prompt:
         context = {**self.shared, "reason": clip(reason, _REASON_LIMIT), "reply": reply}
         words = self.part(dialect.name, "reask").render(context)
         said = (Message("assistant", reply),) if reply.strip() else ()
-        return replace(request, messages=(*request.messages, *said, Message("user", words)))
+        return replace(request, messages=(*request.messages, *said, Message("user", words)), asked=request.asked + 1)
 
     def answer(self, dialect: Dialect, outputs: Mapping[str, Any]) -> str:
         """The reply that says these outputs, given as JSON values by key."""

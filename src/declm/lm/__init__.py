@@ -1,16 +1,43 @@
 """Language models: `LM`, and the layers around a transport.
 
-    cached(retried(metered(transport)))
+    cached(retried(metered(limited(transport))))
 
 `base` holds what layers share, `streams` what transports do. `gateway` (providers) and `local` (llama.cpp in
 this process) are the transports; a provider is reached by one of two `lanes`, our own `wire` over
-`connections`, or litellm's `library`. `cached`, `retried` and `metered` are layers; `model` puts them together.
-Below `cached` lie `keys`, `flights` (equal calls are sent once) and `replies`, which are kept by `store`
-(SQLite, with `leases` between processes) or `redis_store`.
+`connections`, or litellm's `library`. `cached`, `retried`, `metered` and `limited` are layers around one LM,
+`routed` and `cascaded` around `several`; `model` puts them together. Below `cached` lie `keys`, `flights`
+(equal calls are sent once) and `replies`, which are kept by `store` (SQLite, with `leases` between processes)
+or `redis_store`; below `limited` lie the `gates` of accounts.
 """
 
+from declm.lm.base import Layer, Send, Sleep, Steps, Wait
+from declm.lm.cached import Cached
+from declm.lm.cascaded import Cascaded
+from declm.lm.gates import Limits
 from declm.lm.library import register_local
+from declm.lm.limited import Limited
+from declm.lm.metered import Metered
 from declm.lm.model import LM, resolve
 from declm.lm.pull import pull
+from declm.lm.retried import Retried, RetryPolicy
+from declm.lm.routed import Routed
 
-__all__ = ["LM", "pull", "register_local", "resolve"]
+__all__ = [
+    "LM",
+    "Cached",
+    "Cascaded",
+    "Layer",
+    "Limited",
+    "Limits",
+    "Metered",
+    "Retried",
+    "RetryPolicy",
+    "Routed",
+    "Send",
+    "Sleep",
+    "Steps",
+    "Wait",
+    "pull",
+    "register_local",
+    "resolve",
+]

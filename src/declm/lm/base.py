@@ -31,9 +31,16 @@ class Send:
 
     `shown` is filled by the driver: the pieces of the reply that a reader has been given so far. A
     reader that stops listening raises GeneratorExit there, or its task's CancelledError.
+
+    Args:
+        request: what to ask.
+        to: another LM than the one inside, for layers around several.
+        quiet: give a reader nothing of the reply, which may yet be thrown away.
     """
 
     request: Request
+    to: protocols.LM | None = None
+    quiet: bool = False
     shown: list[Chunk] = field(default_factory=list[Chunk], init=False, compare=False)
 
 
@@ -139,7 +146,7 @@ def _run(steps: Steps, inner: protocols.LM) -> Response:
                 step = steps.send(None)
                 continue
             try:
-                response = inner.complete(step.request)
+                response = (step.to or inner).complete(step.request)
             except BaseException as error:  # noqa: BLE001  # the layer decides; what it does not catch goes on
                 step = steps.throw(error)
             else:
@@ -160,7 +167,7 @@ async def _arun(steps: Steps, inner: protocols.LM) -> Response:
                 step = steps.send(None)
                 continue
             try:
-                response = await inner.acomplete(step.request)
+                response = await (step.to or inner).acomplete(step.request)
             except BaseException as error:  # noqa: BLE001  # the layer decides; what it does not catch goes on
                 step = steps.throw(error)
             else:
@@ -196,12 +203,13 @@ def _stream(steps: Steps, inner: protocols.LM) -> Generator[Chunk]:
 
 
 def _relay(send: Send, inner: protocols.LM) -> Generator[Chunk, None, Response | None]:
-    with closing(inner.stream(send.request)) as chunks:
+    with closing((send.to or inner).stream(send.request)) as chunks:
         for chunk in chunks:
             if chunk.response is not None:
                 return chunk.response
-            send.shown.append(chunk)
-            yield chunk
+            if not send.quiet:
+                send.shown.append(chunk)
+                yield chunk
     return None
 
 
@@ -216,13 +224,14 @@ async def _astream(steps: Steps, inner: protocols.LM) -> AsyncGenerator[Chunk]:
                 continue
             send, response = step, None
             try:
-                async with aclosing(inner.astream(send.request)) as chunks:
+                async with aclosing((send.to or inner).astream(send.request)) as chunks:
                     async for chunk in chunks:
                         if chunk.response is not None:
                             response = chunk.response
                             break
-                        send.shown.append(chunk)
-                        yield chunk
+                        if not send.quiet:
+                            send.shown.append(chunk)
+                            yield chunk
             except BaseException as error:  # noqa: BLE001  # as above; also the reader's leaving
                 step = steps.throw(error)
             else:
@@ -236,7 +245,7 @@ async def _astream(steps: Steps, inner: protocols.LM) -> AsyncGenerator[Chunk]:
 
 
 def _ending(answer: Response, send: Send | None) -> Generator[Chunk]:
-    """What closes a stream: the response, after its text if the steps have asked nobody for it."""
-    if send is None and (answer.text or answer.reasoning):
+    """What closes a stream: the response, after its text if the reader has been given nothing of it."""
+    if (send is None or send.quiet) and (answer.text or answer.reasoning):
         yield Chunk(answer.text, answer.reasoning or "")
     yield Chunk(response=answer)

@@ -44,7 +44,9 @@ class Cached(Layer):
         deadline_s: seconds for a call with its waiting; None for no limit.
     """
 
-    def __init__(self, inner: protocols.LM, cache: bool | Path | Url | None, deadline_s: float | None = None) -> None:
+    def __init__(
+        self, inner: protocols.LM, cache: bool | Path | Url | None = None, deadline_s: float | None = None
+    ) -> None:
         super().__init__(inner)
         self._cache = cache
         self._deadline_s = deadline_s

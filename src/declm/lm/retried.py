@@ -29,7 +29,7 @@ class RetryPolicy:
 
     attempts: int = 4
     deadline_s: float | None = 120.0
-    base_s: float = 0.5
+    base_s: float = 1.0
     cap_s: float = 20.0
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
