@@ -4,6 +4,7 @@ DeclmError
 ├── UsageError (also a TypeError)      the call is wrong; nothing has been sent or paid
 │   ├── InputError                     inputs of a signature are missing, unknown or mistyped
 │   ├── OutputNotSet (AttributeError)  an output was read before it was predicted
+│   ├── NotRecorded                    a replayed program asks what is not on the tape
 │   └── DataError (also a ValueError)  rows of a data set do not fit the signature
 ├── TemplateError                      a prompt template can't be loaded or rendered
 ├── LMError                            the provider or the local engine failed
@@ -70,6 +71,10 @@ class UsageError(DeclmError, TypeError):
 
 class InputError(UsageError):
     """Inputs of a signature are missing, unknown or mistyped; chained from Pydantic's error."""
+
+
+class NotRecorded(UsageError):
+    """A program that is replayed has asked something that is not on the tape; nothing has been sent."""
 
 
 class OutputNotSet(UsageError, AttributeError):
@@ -266,3 +271,33 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(message)
         self.message = message
         self.report = report
+
+
+# --- as JSON
+
+
+def dump_error(error: DeclmError | None) -> dict[str, Any] | None:
+    """An error as JSON: its kind, its message, and the plain values that it carries."""
+    if error is None:
+        return None
+    plain = {k: v for k, v in vars(error).items() if isinstance(v, (str, int, float, bool))}
+    return {"type": type(error).__name__, **plain, "message": error.message}
+
+
+def load_error(data: dict[str, Any] | None) -> DeclmError | None:
+    """The error that `dump_error` wrote; of a kind that is no longer known, a `ProgramError`."""
+    if data is None:
+        return None
+    values = dict(data)
+    cls = _kinds(DeclmError).get(str(values.pop("type", "")), ProgramError)
+    error = cls.__new__(cls)
+    Exception.__init__(error, str(values.get("message", "")))
+    vars(error).update({"report": None, **values})
+    return error
+
+
+def _kinds(root: type[DeclmError]) -> dict[str, type[DeclmError]]:
+    found = {root.__name__: root}
+    for cls in root.__subclasses__():
+        found |= _kinds(cls)
+    return found

@@ -31,6 +31,7 @@ class Settings:
         meters: what the budgets in force have spent.
         templates: folders searched for templates before declm's own.
         sample: index of the sample that is drawn of each prompt; see `sampling`.
+        wrap: what stands around every LM that is called; see `wrapping`.
     """
 
     lm: LM | str | None = None
@@ -40,6 +41,7 @@ class Settings:
     meters: tuple[Meter, ...] = ()
     templates: tuple[Path, ...] = ()
     sample: int = 0
+    wrap: Callable[[LM], LM] | None = None
 
     def over(self, base: Settings) -> Settings:
         """These settings where they are set, else those of `base`; the meters and folders of both."""
@@ -51,6 +53,7 @@ class Settings:
             meters=(*base.meters, *self.meters),
             templates=(*self.templates, *base.templates),
             sample=self.sample or base.sample,
+            wrap=base.wrap if self.wrap is None else self.wrap,
         )
 
 
@@ -136,6 +139,16 @@ def metered(meter: Meter) -> Generator[Meter]:
 def sampling(index: int) -> Generator[None]:
     """Draw another sample: the index enters cache and ledger keys and is never sent."""
     token = _scoped.set(replace(_own(), sample=index))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
+
+
+@contextmanager
+def wrapping(wrap: Callable[[LM], LM]) -> Generator[None]:
+    """Call another LM in the place of each: one that records it, or that answers for it."""
+    token = _scoped.set(replace(_own(), wrap=wrap))
     try:
         yield
     finally:

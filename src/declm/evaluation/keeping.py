@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from declm.errors import DeclmError, StateError
+from declm.errors import DeclmError, StateError, dump_error, load_error
 from declm.evaluation.codec import OutputCodec, dump_trace, dump_usage, load_trace, load_usage
 from declm.evaluation.ledger import Entry, Key, Ledger
-from declm.evaluation.results import FAILURES, Ran, dump_error, load_error
+from declm.evaluation.results import FAILURES, Ran
 from declm.score import Score
 from declm.specs import spec
 from declm.text import clip

@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from declm.errors import MissingExtra, StateError, UsageError
+from declm.errors import MissingExtra, StateError, UsageError, dump_error, load_error
 from declm.evaluation import statistics
 from declm.evaluation.codec import dump_usage, load_usage
-from declm.evaluation.results import RowResult, dump_error, load_error
+from declm.evaluation.results import RowResult
 from declm.evaluation.statistics import Interval
 from declm.files import write_atomic
 from declm.reports import html

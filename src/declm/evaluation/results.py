@@ -130,30 +130,3 @@ def typed(error: Exception) -> DeclmError:
     )
     made.__cause__ = error
     return made
-
-
-def dump_error(error: DeclmError | None) -> dict[str, Any] | None:
-    """An error as JSON: its kind, its message, and the plain values that it carries."""
-    if error is None:
-        return None
-    plain = {k: v for k, v in vars(error).items() if isinstance(v, (str, int, float, bool))}
-    return {"type": type(error).__name__, **plain, "message": error.message}
-
-
-def load_error(data: dict[str, Any] | None) -> DeclmError | None:
-    """The error that `dump_error` wrote; of a kind that is no longer known, a `ProgramError`."""
-    if data is None:
-        return None
-    values = dict(data)
-    cls = _kinds(DeclmError).get(str(values.pop("type", "")), ProgramError)
-    error = cls.__new__(cls)
-    Exception.__init__(error, str(values.get("message", "")))
-    vars(error).update({"report": None, **values})
-    return error
-
-
-def _kinds(root: type[DeclmError]) -> dict[str, type[DeclmError]]:
-    found = {root.__name__: root}
-    for cls in root.__subclasses__():
-        found |= _kinds(cls)
-    return found

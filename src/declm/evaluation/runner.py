@@ -343,8 +343,8 @@ def _lms(root: Node | None) -> dict[str, protocols.LM]:
     found = {path: _lm(predictor) for path, predictor in (predictors(root) if root else {}).items()}
     known = {path: lm for path, lm in found.items() if lm is not None}
     chosen, extractor = settings.current().lm, settings.current().extractor
-    known = known or ({"": lms.resolve(chosen)} if chosen is not None else {})
-    return known if extractor is None else {**known, "(extractor)": lms.resolve(extractor)}
+    known = known or ({"": lms.in_force(chosen)} if chosen is not None else {})
+    return known if extractor is None else {**known, "(extractor)": lms.in_force(extractor)}
 
 
 def _lm(predictor: Stateful) -> protocols.LM | None:

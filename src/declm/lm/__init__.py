@@ -7,7 +7,7 @@ this process) are the transports; a provider is reached by one of two `lanes`, o
 `connections`, or litellm's `library`. `cached`, `retried`, `metered` and `limited` are layers around one LM,
 `routed` and `cascaded` around `several`; `model` puts them together. Below `cached` lie `keys`, `flights`
 (equal calls are sent once) and `replies`, which are kept by `store` (SQLite, with `leases` between processes)
-or `redis_store`; below `limited` lie the `gates` of accounts.
+or `redis_store`; below `limited` lie the `gates` of accounts. `recorded` puts calls on `tapes`, and answers from them.
 """
 
 from declm.lm.base import Layer, Send, Sleep, Steps, Wait
@@ -17,7 +17,7 @@ from declm.lm.gates import Limits
 from declm.lm.library import register_local
 from declm.lm.limited import Limited
 from declm.lm.metered import Metered
-from declm.lm.model import LM, resolve
+from declm.lm.model import LM, in_force, resolve
 from declm.lm.pull import pull
 from declm.lm.retried import Retried, RetryPolicy
 from declm.lm.routed import Routed
@@ -37,6 +37,7 @@ __all__ = [
     "Sleep",
     "Steps",
     "Wait",
+    "in_force",
     "pull",
     "register_local",
     "resolve",

@@ -38,3 +38,8 @@ def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
 def shown(options: Mapping[str, Any]) -> dict[str, str]:
     """Options as texts for a `repr`: without the API key, other secrets masked."""
     return {k: "***" if is_secret(k) else redact(clip(repr(v), 80)) for k, v in options.items() if k != "api_key"}
+
+
+def masked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they are, with `***` for every secret."""
+    return {name: "***" if is_secret(name.replace("-", "_")) else value for name, value in options.items()}

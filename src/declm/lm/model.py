@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from declm import protocols
+from declm import protocols, settings
 from declm.errors import UnknownModel, UsageError
 from declm.lm.cached import Cached
 from declm.lm.gates import Limits
@@ -225,6 +225,16 @@ def resolve(lm: protocols.LM | str) -> protocols.LM:
     if not protocols.is_lm(lm):
         raise UsageError(f"lm={clip(repr(lm), 80)} is neither a model name nor an LM; try LM('provider/model')")
     return lm
+
+
+def in_force(lm: protocols.LM | str) -> protocols.LM:
+    """The LM to call here: as `resolve`, within what records its calls or answers for it.
+
+    Raises:
+        UsageError: as in `resolve`.
+    """
+    wrap = settings.current().wrap
+    return resolve(lm) if wrap is None else wrap(resolve(lm))
 
 
 @functools.lru_cache(maxsize=64)

@@ -145,14 +145,14 @@ class Predict(Stateful, Module, Generic[P, S]):
             UsageError: none is set.
         """
         if self._lm is not None:
-            return self._lm
+            return lms.in_force(self._lm)
         chosen = settings.current().lm
         if chosen is None:
             raise UsageError(
                 "no LM is set: call dm.configure(lm='openai/gpt-5-mini'), or dm.configure(lm='local/smollm2') "
                 "for the embedded model, or pass lm= to the predictor"
             )
-        return lms.resolve(chosen)
+        return lms.in_force(chosen)
 
     @property
     def format_name(self) -> str:
@@ -255,7 +255,7 @@ class Predict(Stateful, Module, Generic[P, S]):
 
     def _roles(self, lm: protocols.LM) -> Roles:
         extractor = settings.current().extractor
-        return Roles(lm, None if extractor is None else lms.resolve(extractor))
+        return Roles(lm, None if extractor is None else lms.in_force(extractor))
 
     def _prompt(self, lm: protocols.LM) -> tuple[Prompt, protocols.Format]:
         choice = self._choice(lm)
