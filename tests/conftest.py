@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
 from declm import settings
+from declm.errors import UnknownModel
 from declm.files import cache_dir
+from declm.lm.weights import model_path
 
 # The machine may be busy; speed has tests of its own.
 hypothesis.settings.register_profile("declm", deadline=None)
@@ -58,6 +62,19 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     settings._process[0] = settings.Settings()
     yield
     settings._process[0] = before
+
+
+@pytest.fixture(scope="session")
+def gguf() -> Path:
+    """The file of SmolLM2-135M, from `$DECLM_TEST_GGUF` or pulled before."""
+    pytest.importorskip("xllamacpp", reason="the extra 'local' is not installed")
+    given = os.environ.get("DECLM_TEST_GGUF")
+    if given:
+        return Path(given)
+    try:
+        return model_path("smollm2")
+    except UnknownModel:
+        pytest.skip("no model file: run  declm pull smollm2  or set DECLM_TEST_GGUF")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
