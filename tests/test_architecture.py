@@ -17,13 +17,13 @@ import declm
 # A module imports from lines above its own, or from what stands to its left in its own line.
 LAYERS = """
     version text errors types files loops threads
-    score usage messages fields signature shorthand specs demo state protocols arguments storage
-    trace streams templates settings
+    score usage messages events fields signature shorthand specs demo state protocols arguments storage
+    settings callbacks trace streams templates
     lm formats
     module predictors
     data metrics reports evaluation
     optimizers
-    testing __init__ cli
+    testing integrations __init__ cli
 """
 
 # Pairs that the order would allow and the design does not.

@@ -7,12 +7,16 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from declm.errors import UsageError
+from declm.events import Event
 from declm.protocols import LM, is_lm
 from declm.text import Url, clip
 from declm.usage import Budget, Meter, Usage
+
+Callback: TypeAlias = Callable[[Event], object]
+"""Takes every event, in the thread where it happens; what it returns is ignored."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +35,7 @@ class Settings:
         meters: what the budgets in force have spent.
         templates: folders searched for templates before declm's own.
         sample: index of the sample that is drawn of each prompt; see `sampling`.
+        callbacks: who is told of events; see `declm.events`.
         wrap: what stands around every LM that is called; see `wrapping`.
     """
 
@@ -41,10 +46,11 @@ class Settings:
     meters: tuple[Meter, ...] = ()
     templates: tuple[Path, ...] = ()
     sample: int = 0
+    callbacks: tuple[Callback, ...] = ()
     wrap: Callable[[LM], LM] | None = None
 
     def over(self, base: Settings) -> Settings:
-        """These settings where they are set, else those of `base`; the meters and folders of both."""
+        """These settings where they are set, else those of `base`; meters, folders and callbacks of both."""
         return Settings(
             lm=base.lm if self.lm is None else self.lm,
             extractor=base.extractor if self.extractor is None else self.extractor,
@@ -53,6 +59,7 @@ class Settings:
             meters=(*base.meters, *self.meters),
             templates=(*self.templates, *base.templates),
             sample=self.sample or base.sample,
+            callbacks=(*base.callbacks, *self.callbacks),
             wrap=base.wrap if self.wrap is None else self.wrap,
         )
 
@@ -77,6 +84,7 @@ def configure(
     format: str | None = None,
     budget: Budget | None = None,
     templates: str | Path | Sequence[str | Path] | None = None,
+    callbacks: Sequence[Callback] | None = None,
 ) -> None:
     """Set defaults for the whole process; what is not given stays as it is.
 
@@ -89,11 +97,14 @@ def configure(
         format: `"auto"`, `"native"`, `"json"`, `"chat"`, `"xml"` or `"two_step"`.
         budget: hard limits for all calls from now on; a new budget replaces the last one.
         templates: one or several folders that shadow declm's templates.
+        callbacks: functions that are told of every event (see `declm.events`), in the order given; one that
+            raises is logged and harms nothing.
 
     Raises:
         UsageError: a value makes no sense; nothing has been changed.
     """
-    _process[0] = replace(_process[0], **_lms(lm, extractor), **_checked(cache, format, budget, templates))
+    given = _checked(cache, format, budget, templates, callbacks)
+    _process[0] = replace(_process[0], **_lms(lm, extractor), **given)
 
 
 @contextmanager
@@ -105,11 +116,12 @@ def context(
     format: str | None = None,
     budget: Budget | None = None,
     templates: str | Path | Sequence[str | Path] | None = None,
+    callbacks: Sequence[Callback] | None = None,
 ) -> Generator[None]:
     """The same as `configure`, inside a `with` block and for this thread or task only.
 
     A budget adds to those already in force: the first limit that is reached stops the calls. Folders
-    of templates come before those already in force.
+    of templates come before those already in force; callbacks add to them.
 
     Example:
         >>> from declm.testing import ScriptedLM
@@ -117,7 +129,7 @@ def context(
         ...     current().lm.model
         'scripted'
     """
-    given = Settings(**_lms(lm, extractor), **_checked(cache, format, budget, templates))
+    given = Settings(**_lms(lm, extractor), **_checked(cache, format, budget, templates, callbacks))
     token = _scoped.set(given.over(_own()))
     try:
         yield
@@ -232,6 +244,7 @@ def _checked(
     format: str | None,
     budget: Budget | None,
     templates: str | Path | Sequence[str | Path] | None,
+    callbacks: Sequence[Callback] | None,
 ) -> dict[str, Any]:
     """The fields of `Settings` that are given."""
     found: dict[str, Any] = {}
@@ -243,7 +256,15 @@ def _checked(
         found["meters"] = (Meter(budget),)
     if templates is not None:
         found["templates"] = _folders(templates)
+    if callbacks is not None:
+        found["callbacks"] = _called(callbacks)
     return found
+
+
+def _called(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    if callable(callbacks) or not all(callable(one) for one in callbacks):
+        raise UsageError(f"callbacks={clip(repr(callbacks), 80)} must be a list of functions of one event")
+    return tuple(callbacks)
 
 
 def _folders(templates: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

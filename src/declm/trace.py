@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from declm.callbacks import listening, spanned, tell
+from declm.events import CallEnded, CallStarted
 from declm.messages import Request, Response
 from declm.usage import Usage
 
@@ -102,21 +104,42 @@ def record(paths: Mapping[int, str]) -> Generator[Call]:
 
 @contextmanager
 def step(node: object, *, is_predictor: bool = False) -> Generator[Call | None]:
-    """Enter one call of `node`; yields None, at almost no cost, where no trace is kept."""
-    scope = _open.get()
-    if scope is None:
+    """Enter one call of `node`; yields None, at almost no cost, where no trace is kept and nobody listens."""
+    scope, heard = _open.get(), listening()
+    if scope is None and not heard:
         yield None
         return
     name = type(node).__name__
-    call = Call(path=scope.paths.get(id(node), name), name=name, is_predictor=is_predictor)
-    scope.call.children.append(call)
-    token = _open.set(_Scope(call, scope.paths))
+    paths: Mapping[int, str] = scope.paths if scope else {}
+    call = Call(path=paths.get(id(node), name), name=name, is_predictor=is_predictor)
+    if scope is not None:
+        scope.call.children.append(call)
+    token = _open.set(_Scope(call, paths))
     started = time.perf_counter()
     try:
-        yield call
+        with _told(call) if heard else nullcontext():
+            yield call
     except BaseException as error:
         call.error = error
         raise
     finally:
         call.seconds = time.perf_counter() - started
         _open.reset(token)
+
+
+@contextmanager
+def _told(call: Call) -> Generator[None]:
+    """Tell callbacks of a call."""
+    started, error = time.perf_counter(), None
+    with spanned() as (span, parent):
+        named: dict[str, Any] = {"path": call.path, "name": call.name, "is_predictor": call.is_predictor}
+        tell(CallStarted(span=span, parent=parent, **named))
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            known: dict[str, Any] = {"inputs": call.inputs, "outputs": call.outputs, "usage": call.usage}
+            tell(CallEnded(span=span, parent=parent, **named, **known, error=error, seconds=seconds))

@@ -627,3 +627,22 @@ def test_a_predictor_that_has_been_called_can_be_copied_and_pickled() -> None:
     for made in (copy.copy(predict), copy.deepcopy(predict), pickle.loads(pickle.dumps(predict))):
         assert made is not predict
         assert made.render(ticket="t") == shown
+
+
+@pytest.mark.parametrize(
+    ("format", "reply", "repairs"),
+    [
+        ("json", '{"answer": 4}', ()),
+        ("json", "{answer: 4,}", ("missing quote",)),
+        ("json", 'Sure: {"answer": "4"}', ("text around", "answer: text for a number")),
+        ("json", "It is four: 4", ("answer: found in a sentence (It is four: 4)",)),
+        ("chat", "4", ()),
+        ("chat", "[[answer]] 4 apples", ("answer: number (4 apples)",)),
+        ("xml", "<answer>4</answer>", ()),
+        ("xml", '<answer>"4"</answer>', ("answer: text for a number",)),
+    ],
+)
+def test_every_repair_is_in_the_trace(format: str, reply: str, repairs: tuple[str, ...]) -> None:
+    run = dm.Predict(dm.define("question -> answer: int"), lm=ScriptedLM([reply]), format=format).run(question="2 + 2?")
+    assert run.value.answer == 4
+    assert run.trace.repairs == repairs

@@ -19,6 +19,7 @@ from declm.formats.parsing import (
     NOTHING,
     TEXT,
     Member,
+    Parsed,
     Record,
     Scalar,
     beginning,
@@ -196,27 +197,30 @@ class Prompt:
         """The reply that says these outputs, given as JSON values by key."""
         return self._write(dialect).assistant(outputs)
 
-    def read_part(self, key: str, text: str) -> tuple[Any, str]:
-        """One output that stands alone, and what is wrong with it (empty for nothing); texts may be quoted."""
+    def read_part(self, key: str, text: str) -> Parsed[Any]:
+        """One output that stands alone; texts may be quoted.
+
+        Raises:
+            ParseError: it is no such value.
+        """
         shape, part = self.record.members[key].shape, text.strip()
         if isinstance(shape, Scalar) and shape.kind == "text":
-            return unquoted(part), ""
+            return Parsed(unquoted(part))
         # What is written as a text, such as bytes, may look like JSON and mean itself.
         stands_alone = self.outputs[key]["is_text"] and not is_null(part)
         if stands_alone and checked(unquoted(part), self.record.members[key]) is not NOTHING:
-            return unquoted(part), ""
-        try:
-            return parse_field(part, shape), ""
-        except ParseError as error:
-            return None, error.reason
+            return Parsed(unquoted(part))
+        return parse_field(part, shape)
 
     def partial_part(self, key: str, text: str, *, grows: bool) -> Any:
         """One output that stands alone, as far as it is written; `NOTHING` if it can't be shown yet."""
         member = self.record.members[key]
         if grows:
             return read_partial(text, member.shape, member.source)
-        value, problem = self.read_part(key, text)
-        return NOTHING if problem else checked(value, member)
+        try:
+            return checked(self.read_part(key, text).value, member)
+        except ParseError:
+            return NOTHING
 
     def partial_object(self, text: str) -> dict[str, Any]:
         """The outputs that the beginning of an object shows so far, by key."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from declm.errors import ParseError
 from declm.formats.base import Prompt, View, dumped, unquoted
 from declm.formats.parsing import NOTHING, is_null
 from declm.messages import Fields
@@ -21,14 +22,16 @@ def write_part(field: View, value: Any) -> str:
 
 def read_parts(prompt: Prompt, parts: Mapping[str, str], unguard: Change) -> Fields:
     """The values of texts by key; `unguard` takes the backslashes away that guard marks inside."""
-    values, problems = dict[str, Any](), dict[str, str]()
+    values, problems, repairs = dict[str, Any](), dict[str, str](), list[str]()
     for key, text in parts.items():
-        value, problem = prompt.read_part(key, text)
-        if problem:
-            problems[key] = problem
-        else:
-            values[key] = over_texts(unguard, value)
-    return Fields(values, problems)
+        try:
+            parsed = prompt.read_part(key, text)
+        except ParseError as error:
+            problems[key] = error.reason
+            continue
+        values[key] = over_texts(unguard, parsed.value)
+        repairs += (str(repair.below(key)) for repair in parsed.repairs)
+    return Fields(values, problems, tuple(repairs))
 
 
 def partial_parts(prompt: Prompt, parts: Mapping[str, str], growing: str | None, unguard: Change) -> dict[str, Any]:

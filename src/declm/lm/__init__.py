@@ -7,7 +7,8 @@ this process) are the transports; a provider is reached by one of two `lanes`, o
 `connections`, or litellm's `library`. `cached`, `retried`, `metered` and `limited` are layers around one LM,
 `routed` and `cascaded` around `several`; `model` puts them together. Below `cached` lie `keys`, `flights`
 (equal calls are sent once) and `replies`, which are kept by `store` (SQLite, with `leases` between processes)
-or `redis_store`; below `limited` lie the `gates` of accounts. `recorded` puts calls on `tapes`, and answers from them.
+or `redis_store`; below `limited` lie the `gates` of accounts. `recorded` puts calls on `tapes` and answers from
+them; `observed` tells callbacks.
 """
 
 from declm.lm.base import Layer, Send, Sleep, Steps, Wait

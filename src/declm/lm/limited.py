@@ -7,7 +7,9 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from declm import protocols
+from declm.callbacks import tell_inside
 from declm.errors import LMError, RateLimited, ServerError, TimedOut
+from declm.events import Waited
 from declm.lm.base import Layer, Send, Steps, Wait, received
 from declm.lm.gates import Gate, Limits, Ticket, gate_of
 from declm.lm.streams import rough_usage
@@ -75,6 +77,7 @@ class Limited(Layer):
             self._check(gate.held_s(), left_s, limit_s)
             turn, wait_s = gate.knock(ticket)
             if ticket.passed:
+                tell_inside(Waited, model=self.model, seconds=time.monotonic() - began_s)
                 return request if limit_s is None else replace(request, options={**request.options, "timeout": left_s})
             yield Wait(turn, min(wait_s, left_s, _LONGEST_S), -1)
 

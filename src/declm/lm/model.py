@@ -17,6 +17,7 @@ from declm.lm.limited import Limited
 from declm.lm.local import Local
 from declm.lm.masking import shown
 from declm.lm.metered import Metered
+from declm.lm.observed import Observed
 from declm.lm.retried import Retried, RetryPolicy
 from declm.messages import Capabilities, Chunk, Request, Response
 from declm.settings import cache_place
@@ -228,13 +229,15 @@ def resolve(lm: protocols.LM | str) -> protocols.LM:
 
 
 def in_force(lm: protocols.LM | str) -> protocols.LM:
-    """The LM to call here: as `resolve`, within what records its calls or answers for it.
+    """The LM to call here: as `resolve`, within what tells of its calls, records them or answers for it.
 
     Raises:
         UsageError: as in `resolve`.
     """
-    wrap = settings.current().wrap
-    return resolve(lm) if wrap is None else wrap(resolve(lm))
+    now, found = settings.current(), resolve(lm)
+    if now.wrap is not None:
+        found = now.wrap(found)
+    return Observed(found) if now.callbacks and not isinstance(found, Observed) else found
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from declm import protocols
+from declm.callbacks import tell_inside
 from declm.errors import DeadlineExceeded, LMError, RateLimited
+from declm.events import Retrying
 from declm.lm.base import Layer, Send, Sleep, Steps, received
 from declm.messages import Request
 from declm.usage import Usage
@@ -74,6 +76,7 @@ class Retried(Layer):
                 spent += Usage(calls=1, seconds=policy.clock() - sent_s)
                 # A reader can't unread what it was shown, so nothing is sent again after that.
                 wait_s = self._wait(attempt, attempt if send.shown else policy.attempts, began_s, error)
+                tell_inside(Retrying, model=self.model, attempt=attempt, error=error, wait_s=wait_s)
             else:
                 return replace(response, usage=spent + response.usage) if spent.calls else response
             yield Sleep(wait_s)

@@ -13,7 +13,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from declm import settings
+from declm.callbacks import tell_inside
 from declm.errors import BadRequest, ContentFiltered, ParseError, TruncatedOutput, UsageError
+from declm.events import ReplyRead
 from declm.formats.base import Prompt
 from declm.formats.choices import narrowed, rank
 from declm.messages import Request, Response
@@ -95,11 +97,14 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
             unreadable = {key: why for key, why in fields.problems.items() if key not in right}
             done = prompt.spec.complete(row, {k: v for k, v in outputs.items() if k != prompt.reasoning}, unreadable)
         except ParseError as error:
+            problem = MASK if hidden else error.reason
+            tell_inside(ReplyRead, format=format.name, problem=problem)
             if not left:
                 raise ParseError(error.reason, text=MASK if hidden else response.text) from (None if hidden else error)
             right = {key: value for key, value in outputs.items() if key not in error.fields}
             request = replace(format.reask(prompt, request, response, error.reason), logprobs=first.logprobs)
             continue
+        tell_inside(ReplyRead, format=format.name, repairs=fields.repairs)
         if outputs.keys() - fields.values.keys():  # the cache must keep a reply that says all of it
             response = replace(response, text=format.answer(prompt, outputs), tokens=())
         reasoning = outputs.pop(prompt.reasoning, None) if prompt.reasoning else None

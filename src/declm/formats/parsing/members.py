@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from declm.errors import ParseError
 from declm.formats.parsing.align import Aligner, Members
 from declm.formats.parsing.fitting import Misfit
 from declm.formats.parsing.nodes import TOO_DEEP, TWICE, Raw, Unreadable, is_object
-from declm.formats.parsing.parse import check_size, fits, values_inside
+from declm.formats.parsing.parse import Parsed, check_size, fits, reading_repairs, values_inside
 from declm.formats.parsing.reading import (
     STRICT,
     Reading,
@@ -49,7 +50,7 @@ def parse_members(text: str, record: Record) -> Members:
         raise ParseError(f"the reply is {TOO_DEEP}", text=text[:300]) from None
 
 
-def parse_field(text: str, shape: Shape) -> Any:
+def parse_field(text: str, shape: Shape) -> Parsed[Any]:
     """The value of one field that stands alone in a text, as JSON that the field's type validates.
 
     Raises:
@@ -57,14 +58,16 @@ def parse_field(text: str, shape: Shape) -> Any:
     """
     check_size(text)
     if isinstance(shape, Scalar) and shape.kind == "text":
-        return text
+        return Parsed(text)
     strict = _strict(text)
     if strict is not None:
         try:
-            return Aligner(values_inside).fit(strict, shape).value
+            fit = Aligner(values_inside).fit(strict, shape)
+            return Parsed(fit.value, fit.repairs)
         except (Misfit, RecursionError):
             pass
-    return fits(shape, known_names(shape), text)[0].value
+    best = fits(shape, known_names(shape), text)[0]
+    return Parsed(best.value, best.repairs)
 
 
 def _strict(text: str) -> Raw | None:
@@ -120,7 +123,8 @@ class _Search:
             return False
         self._is_twice = self._is_twice or TWICE in reading.repairs or self._has_a_key_twice(reading)
         self._rest = self._rest.replace(reading.source, "", 1)
-        self._found.append((found.cost + _READ_REPAIR * len(reading.repairs), found))
+        repairs = (*reading_repairs(reading), *found.repairs)
+        self._found.append((found.cost + _READ_REPAIR * len(reading.repairs), replace(found, repairs=repairs)))
         return True
 
     def _has_a_key_twice(self, reading: Reading) -> bool:
@@ -147,4 +151,5 @@ def _lone(text: str, record: Record) -> Members:
     ((key, member),) = record.members.items()
     if isinstance(member.shape, Scalar) and member.shape.kind in ("text", "any"):
         raise ParseError(f"the reply holds no JSON object with `{key}`", text=text)
-    return Members({key: fits(member.shape, known_names(member.shape), text)[0].value}, {})
+    best = fits(member.shape, known_names(member.shape), text)[0]
+    return Members({key: best.value}, {}, repairs=tuple(repair.below(key) for repair in best.repairs))

@@ -87,6 +87,11 @@ class Repair:
     path: str = ""
     detail: str = ""
 
+    def below(self, key: str) -> Repair:
+        """The same, of a value that stands at `key`."""
+        inside = self.path if self.path.startswith("[") or not self.path else f".{self.path}"
+        return Repair(self.kind, f"{key}{inside}", self.detail)
+
     def __str__(self) -> str:
         place = f"{self.path}: " if self.path else ""
         return f"{place}{self.kind}{f' ({self.detail})' if self.detail else ''}"

@@ -220,12 +220,15 @@ class _Search:
         except Misfit as misfit:
             self._misfits.append(misfit)
             return False
-        repairs = [Repair(kind) for kind in reading.repairs]
-        if reading.around:
-            repairs.insert(0, Repair("text around"))
+        repairs = reading_repairs(reading)
         cost += _REPAIR_COST * len(repairs) + 0.01 * len(self.found) + (_LINES_COST if LINES in reading.repairs else 0)
         self.found.append(Fit(fit.value, fit.cost + cost, (*repairs, *fit.repairs)))
         return True
+
+
+def reading_repairs(reading: Reading) -> list[Repair]:
+    """What reading a value took."""
+    return [Repair(kind) for kind in (*(["text around"] if reading.around else ()), *reading.repairs)]
 
 
 def values_inside(text: str) -> list[Raw]:
