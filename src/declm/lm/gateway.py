@@ -225,7 +225,7 @@ class Gateway:
         return error if all(self._scrubbed(str(e)) == str(e) for e in causes(error)) else None
 
     def _scrubbed(self, text: str) -> str:
-        return scrub(text, {**self.options, "api_key": self.api_key})
+        return scrub(text, {**self.options, "api_key": self.api_key, "api_base": self.api_base})
 
     @functools.cached_property
     def _row(self) -> Mapping[str, Any] | None:

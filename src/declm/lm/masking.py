@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
+from urllib.parse import unquote
 
 from declm.text import clip, redact
 
 _SECRET = re.compile(r"(?i)(^|_)(key|key_id|token|secret|password|credentials?|authorization|headers?|cookies?)$")
+
+_CREDENTIALS = re.compile(r"://([^/\s:@]*):([^/\s@]+)@")
 
 _SHORTEST = 6  # a shorter "secret" is a placeholder such as "none", and masking it would garble messages
 
@@ -33,6 +37,12 @@ def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
             yield from _secrets(cast("Mapping[str, Any]", value))  # headers, by name
         elif isinstance(value, str) and is_secret(name.replace("-", "_")):
             yield value
+        elif isinstance(value, str) and "://" in value:
+            for user, password in _CREDENTIALS.findall(value):
+                yield password
+                yield unquote(password)
+                # As it travels, by RFC 7617.
+                yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
 
 
 def shown(options: Mapping[str, Any]) -> dict[str, str]:
