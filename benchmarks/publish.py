@@ -193,6 +193,21 @@ def soak_table(lines: Sequence[Line]) -> str:
     return "\n\n".join([_table(head, rows), _where(lines)])
 
 
+def runtime_table(lines: Sequence[Line]) -> str:
+    """What calls cost beside DSPy, one row for each case of each run."""
+    head = ("measure", "declm", "DSPy 3.4.1", "ratio", "goal", "met")
+    rows = list[tuple[object, ...]]()
+    for line in lines:
+        for one in line["rows"]:
+            ours, theirs, unit = one["ours"], one["theirs"], one["unit"]
+            ratio = "" if not theirs else f"{ours / theirs:.2f}"
+            goal = f"{one['goal']:g} {unit}" if one["goal"] is not None else f"{one['share']:g} of DSPy's"
+            met = {True: "yes", False: "no", None: ""}[one["met"]]
+            them = "" if theirs is None else f"{theirs:,.3g} {unit}"
+            rows.append((one["name"], f"{ours:,.3g} {unit}", them, ratio, goal, met))
+    return "\n\n".join([_table(head, rows), _where(lines)])
+
+
 TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
@@ -201,6 +216,7 @@ TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "parsing_promises": promises_table,
     "prompt_tokens": prompts_table,
     "prompt_scores": scores_table,
+    "runtime": runtime_table,
     "soak": soak_table,
 }
 """The tables by the name of their results file."""

@@ -15,7 +15,7 @@ from fault_server import Answer, FaultServer, completion, failure, serving
 from declm.errors import DeadlineExceeded, RateLimited
 from declm.lm import LM, Retried, RetryPolicy, Routed
 from declm.lm.base import Sleep
-from declm.lm.gates import gate_of
+from declm.lm.gates import forget
 from declm.messages import Message, Request
 from declm.testing import FunctionLM
 
@@ -50,7 +50,7 @@ async def test_no_wave_follows_an_outage(server: FaultServer, run: int) -> None:
         return failure(429 if run else 500, "too many", headers=hints)
 
     server.answer = answer
-    gate_of.cache_clear()
+    forget()
     lms = [lm_at(server, deadline=30, attempts=20) for _ in range(CLIENTS)]
     responses = await asyncio.gather(*(lm.acomplete(ask(n)) for n, lm in enumerate(lms)))
     assert [response.text for response in responses] == [str(n) for n in range(CLIENTS)]

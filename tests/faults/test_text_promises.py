@@ -78,10 +78,10 @@ ATTACKS = [
 LARGEST = 1_000_000
 
 
-def seconds(attack: Attack, size: int) -> float:
-    """Processor time of one reading, the better of two: a busy machine is no part of it."""
+def seconds(attack: Attack, size: int, tries: int = 2) -> float:
+    """Processor time of one reading, the best of `tries`: a busy machine is no part of it."""
     text, best = attack.text(size), float("inf")
-    for _ in range(2):
+    for _ in range(tries):
         began_s = time.process_time()
         with suppress(dm.ParseError):
             dm.parse(text, attack.type)
@@ -89,12 +89,16 @@ def seconds(attack: Attack, size: int) -> float:
     return best
 
 
+def grows_in_proportion(attack: Attack, tries: int) -> bool:
+    """Whether twice the text takes about twice the time. Below a few milliseconds the clock says nothing of it."""
+    large = seconds(attack, LARGEST, tries)
+    return large < 0.005 or large < 2.6 * max(seconds(attack, LARGEST // 2, tries), 0.002)
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_no_reply_holds_the_parser(attack: Attack) -> None:
-    large = seconds(attack, LARGEST)
-    assert large < 0.2
-    # Below a few milliseconds the clock says nothing of growth.
-    assert large < 0.005 or large < 2.6 * max(seconds(attack, LARGEST // 2), 0.002)
+    assert seconds(attack, LARGEST) < 0.2
+    assert any(grows_in_proportion(attack, tries) for tries in (2, 4, 8))  # one busy moment is no growth
 
 
 @pytest.mark.parametrize("depth", [500, 5_000, 1_000_000])

@@ -14,7 +14,7 @@ from fault_server import Answer, FaultServer, completion, failure
 
 from declm.errors import DeadlineExceeded, UsageError
 from declm.lm import LM
-from declm.lm.gates import gate_of
+from declm.lm.gates import forget
 from declm.lm.library import load
 from declm.messages import Message, Request
 
@@ -23,9 +23,9 @@ from declm.messages import Message, Request
 def own_gates() -> Iterator[None]:
     """No limit of one test holds in the next, and importing litellm takes no call's time."""
     load()
-    gate_of.cache_clear()
+    forget()
     yield
-    gate_of.cache_clear()
+    forget()
 
 
 def ask(text: object) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -312,3 +313,20 @@ def test_a_cascade_in_a_cache_pays_once(tmp_path: Path) -> None:
     predict = dm.Predict("question -> answer: int", lm=Cached(Cascaded([cheap, strong]), tmp_path / "replies.db"))
     assert [predict(question="2 + 2?").answer for _ in range(3)] == [5, 5, 5]
     assert (len(cheap.requests), len(strong.requests)) == (1, 1)
+
+
+def test_a_cascade_with_another_judge_is_another_lm() -> None:
+    lms = [saying("x", "one"), saying("x", "two")]
+    judged = [Cascaded(lms, accept=lambda _request, _response: True) for _ in range(2)]
+    assert len({Cascaded(lms).identity, *(lm.identity for lm in judged)}) == 3
+
+
+def test_members_of_one_name_are_all_named() -> None:
+    for made in (Routed, Cascaded):
+        with pytest.raises(ServerError, match=r"m: .*first down; m \(2\): .*second down"):
+            made([failing(ServerError("first down"), "m"), failing(ServerError("second down"), "m")]).complete(HI)
+
+
+def test_a_routed_lm_can_be_pickled() -> None:
+    lm = Routed([dm.LM("openai/gpt-5-mini"), dm.LM("openai/gpt-5-nano")], cooldown=5)
+    assert pickle.loads(pickle.dumps(lm)).identity == lm.identity

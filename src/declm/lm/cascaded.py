@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from declm import protocols
 from declm.errors import LMError
 from declm.lm.base import Send, Steps, received
-from declm.lm.several import Several, answered, failed
+from declm.lm.several import Several, answered, failed, note
 from declm.messages import Request, Response
 from declm.usage import Usage
 
@@ -38,6 +39,12 @@ class Cascaded(Several):
     def __init__(self, lms: Sequence[protocols.LM | str], *, accept: Accept | None = None) -> None:
         super().__init__(lms)
         self._accept = accept
+        self._judge = "" if accept is None else secrets.token_hex(8)
+
+    @property
+    def identity(self) -> str:
+        """That of all, in order; with `accept`, unlike any other's: a function can't be compared."""
+        return f"{super().identity} {self._judge}".rstrip()
 
     def steps(self, request: Request) -> Steps:
         """Ask from the LM whose turn it is up to the last.
@@ -54,7 +61,7 @@ class Cascaded(Several):
             except LMError as error:
                 if send.shown:
                     raise
-                failures[lm.model] = error
+                note(failures, lm, error)
                 spent += Usage(calls=1)
                 continue
             if send.shown or self._is_good(request, response):
@@ -63,7 +70,8 @@ class Cascaded(Several):
         try:
             return answered(received((yield Send(request, to=last))), last, spent)
         except LMError as error:
-            raise failed({**failures, last.model: error}) from error
+            note(failures, last, error)
+            raise failed(failures) from error
 
     def _is_good(self, request: Request, response: Response) -> bool:
         if response.finish != "stop":

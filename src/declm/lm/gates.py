@@ -7,7 +7,6 @@ increase, multiplicative decrease; Chiu and Jain 1989). Those who wait are serve
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 import time
@@ -17,6 +16,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 MINUTE_S = 60.0
+
+_KEPT = 1024
 
 PACE_S = 1.0
 """Those who were held are let through one by one, ever faster, or they would be the next burst: as many as fit
@@ -223,15 +224,33 @@ class _Minute:
             taken.amount = amount
 
 
-@functools.lru_cache(maxsize=1024)
-def gate_of(account: str, limits: Limits) -> Gate:
-    """The gate of an account: all LMs that name the same one share it."""
-    del account
-    return Gate(limits)
+class _Gates:
+    """The gates of this process by account and limits; the oldest goes where there are too many."""
 
+    def __init__(self) -> None:
+        self.forget()
+
+    def of(self, account: str, limits: Limits) -> Gate:
+        """The gate of an account: all LMs that name the same one share it."""
+        with self._lock:
+            gate = self._gates.get((account, limits))
+            if gate is None:
+                if len(self._gates) >= _KEPT:
+                    del self._gates[next(iter(self._gates))]
+                gate = self._gates[account, limits] = Gate(limits)
+            return gate
+
+    def forget(self) -> None:
+        """Let every account begin with a new gate."""
+        self._lock = threading.Lock()
+        self._gates = dict[tuple[str, Limits], Gate]()
+
+
+_GATES = _Gates()
+gate_of, forget = _GATES.of, _GATES.forget
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=gate_of.cache_clear)  # whoever holds a lock stayed in the parent
+    os.register_at_fork(after_in_child=forget)  # whoever holds a lock stayed in the parent
 
 
 def _open() -> Future[None]:

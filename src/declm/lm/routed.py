@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from declm import protocols
 from declm.errors import (
@@ -21,7 +21,7 @@ from declm.errors import (
     UsageError,
 )
 from declm.lm.base import Send, Steps, received
-from declm.lm.several import Several, answered, failed
+from declm.lm.several import Several, answered, failed, note
 from declm.messages import Capabilities, Request
 from declm.usage import Usage
 
@@ -91,6 +91,12 @@ class Routed(Several):
             return found
         return replace(found, concurrency=sum(lm.capabilities.concurrency for lm in self._lms))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
     def steps(self, request: Request) -> Steps:
         """Ask one after the other until one answers.
 
@@ -107,7 +113,7 @@ class Routed(Several):
                 response = received((yield send))
             except self._failures as error:
                 self._fail(index, error)
-                failures[f"{lm.model} ({index + 1})" if lm.model in failures else lm.model] = error
+                note(failures, lm, error)
                 spent += Usage(calls=1, seconds=self._clock() - began_s)
                 if send.shown:
                     raise

@@ -81,6 +81,11 @@ def answered(response: Response, by: protocols.LM, spent: Usage) -> Answered:
     return Answered(*said, response.model, response.cached, response.tokens, by=by)
 
 
+def note(failures: dict[str, LMError], lm: protocols.LM, error: LMError) -> None:
+    """Keep the failure of one of them by its name, numbered where two have the same."""
+    failures[f"{lm.model} ({len(failures) + 1})" if lm.model in failures else lm.model] = error
+
+
 def failed(failures: Mapping[str, LMError]) -> LMError:
     """The error of several: of the kind of the first, naming all."""
     first = copy.copy(next(iter(failures.values())))
