@@ -102,15 +102,20 @@ class LMError(DeclmError):
     """The provider or the local engine failed.
 
     `retryable` (per class) says whether the same request may succeed later; `status` is the HTTP
-    status, if there was one.
+    status, if there was one; `retry_after_s` is the provider's hint in seconds, if it gave one; `calls`
+    is how often the request was sent.
     """
 
     retryable = False
 
-    def __init__(self, message: str, *, model: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, model: str = "", status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.model = model
         self.status = status
+        self.retry_after_s = retry_after_s
+        self.calls = 1
 
 
 class AuthError(LMError):
@@ -150,15 +155,9 @@ class ReplyTooLarge(LMError):
 
 
 class RateLimited(LMError):
-    """Too many requests; `retry_after_s` is the provider's hint in seconds, if it gave one."""
+    """Too many requests; wait for `retry_after_s` seconds, if the provider has said so."""
 
     retryable = True
-
-    def __init__(
-        self, message: str, *, model: str = "", status: int | None = None, retry_after_s: float | None = None
-    ) -> None:
-        super().__init__(message, model=model, status=status)
-        self.retry_after_s = retry_after_s
 
 
 class TimedOut(LMError):

@@ -23,7 +23,7 @@ class Clock:
 
 
 def gate(clock: Clock | None = None, **limits: int) -> Gate:
-    return Gate(Limits(**limits), clock or Clock())
+    return Gate(Limits(**limits), clock=clock or Clock())
 
 
 def enter(gate: Gate, count: int, tokens: int = 0) -> list[Ticket]:

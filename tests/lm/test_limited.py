@@ -192,3 +192,38 @@ def test_a_limit_is_a_whole_number_from_1(limit: str, value: object) -> None:
 def test_a_local_model_has_slots_instead() -> None:
     with pytest.raises(UsageError, match="slots="):
         LM("local/smollm2", concurrency=2)
+
+
+def test_a_hint_holds_the_calls_under_other_limits_of_the_account_too(server: FaultServer) -> None:
+    server.script(failure(429, "slow down", headers={"Retry-After": "60"}), completion())
+    with pytest.raises(DeadlineExceeded):
+        lm_at(server, deadline=5).complete(ask("first"))
+    with pytest.raises(DeadlineExceeded, match="wait for another"):
+        lm_at(server, deadline=5, rpm=100).complete(ask("second"))
+    assert server.count == 1
+
+
+def test_the_hint_of_an_overloaded_server_is_kept(server: FaultServer) -> None:
+    server.script(failure(503, "overloaded", headers={"Retry-After": "1"}), completion("back"))
+    began_s = time.monotonic()
+    assert lm_at(server).complete(ask("?")).text == "back"
+    assert time.monotonic() - began_s >= 1.0
+
+
+def test_tokens_of_a_reply_are_reserved_before_it_is_written(server: FaultServer) -> None:
+    server.answer = lambda _body: completion(tokens=(1, 90))
+    lm = lm_at(server, tpm=200, max_tokens=90, deadline=0.5)
+    with ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(lm.complete, ask(n)) for n in range(6)]
+    assert sum(call.exception() is None for call in calls) == 2
+    assert server.count == 2
+
+
+def test_tokens_of_usual_replies_are_reserved_where_no_limit_is_known(server: FaultServer) -> None:
+    server.answer = lambda _body: completion(tokens=(1, 99))
+    lm = lm_at(server, tpm=1000, deadline=0.5)
+    for n in range(8):  # it learns what replies have
+        lm.complete(ask(n))
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(lm.complete, ask(f"then {n}")) for n in range(8)]
+    assert sum(call.exception() is None for call in calls) <= 2

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fault_server import FaultServer, failure
 
 import declm as dm
 from declm.errors import (
@@ -22,7 +23,7 @@ from declm.errors import (
     TransportError,
     UsageError,
 )
-from declm.lm import Cached, Cascaded, Routed
+from declm.lm import LM, Cached, Cascaded, Retried, RetryPolicy, Routed
 from declm.messages import Capabilities, Message, Request, Response
 from declm.testing import FunctionLM
 from declm.usage import Usage
@@ -330,3 +331,12 @@ def test_members_of_one_name_are_all_named() -> None:
 def test_a_routed_lm_can_be_pickled() -> None:
     lm = Routed([dm.LM("openai/gpt-5-mini"), dm.LM("openai/gpt-5-nano")], cooldown=5)
     assert pickle.loads(pickle.dumps(lm)).identity == lm.identity
+
+
+def test_every_send_of_those_that_failed_is_counted(server: FaultServer) -> None:
+    server.answer = lambda _body: failure(500)
+    alone = LM("openai/gpt-4o-mini", api_base=server.url, api_key="k", cache=False, attempts=1)
+    first = Retried(alone, RetryPolicy(attempts=3, base_s=0.0))
+    routed = Routed([first, FunctionLM(lambda _request: "yes")])
+    assert routed.complete(Request((Message("user", "?"),))).usage.calls == 3 + 1
+    assert server.count == 3

@@ -62,7 +62,7 @@ class Cascaded(Several):
                 if send.shown:
                     raise
                 note(failures, lm, error)
-                spent += Usage(calls=1)
+                spent += Usage(calls=error.calls)
                 continue
             if send.shown or self._is_good(request, response):
                 return answered(response, lm, spent)

@@ -119,9 +119,9 @@ def translate(failure: Failure, *, endpoint: str = "", variables: Sequence[str] 
         advice = f"{advice}: {_how_to_set_key(variables)}"
     where = f"{failure.model!r} at {endpoint}" if endpoint else repr(failure.model)
     message = f"{where}: {advice}; it said: {clip(failure.text, 500) or 'nothing'}"
-    if kind is RateLimited:
-        return RateLimited(message, model=failure.model, status=failure.status, retry_after_s=failure.retry_after_s)
-    return kind(message, model=failure.model, status=failure.status)
+    error = kind(message, model=failure.model, status=failure.status)
+    error.retry_after_s = failure.retry_after_s
+    return error
 
 
 def _diagnose(failure: Failure) -> tuple[type[LMError], str]:

@@ -56,16 +56,25 @@ class Ticket:
         return self.entered_s is not None
 
 
+@dataclass(slots=True)
+class Hold:
+    """Until when nobody of an account may send, as its provider has asked; in monotonic seconds."""
+
+    until_s: float = 0.0
+
+
 class Gate:
     """The calls of one account in this process; for any number of threads and tasks.
 
     Args:
         limits: what holds in any case.
+        hold: shared by the gates of the account; None for one of its own.
         clock: monotonic seconds.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Limits, hold: Hold | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
+        self._hold = hold or Hold()
         self._clock = clock
         self._lock = threading.RLock()  # a generator that is collected leaves, perhaps inside of `enter`
         self._queue = deque[Ticket]()
@@ -73,7 +82,6 @@ class Gate:
         self._width: float | None = None
         self._calls = None if limits.rpm is None else _Minute(limits.rpm)
         self._tokens = None if limits.tpm is None else _Minute(limits.tpm)
-        self._held_s = 0.0
         self._paced_s = 0.0
         self._released: int | None = None
         self._cut_s = float("-inf")
@@ -121,14 +129,14 @@ class Gate:
 
     def held_s(self) -> float:
         """Seconds for which everybody is held, as the provider has asked."""
-        return max(self._held_s - self._clock(), 0.0)
+        return max(self._hold.until_s - self._clock(), 0.0)
 
     def too_many(self, ticket: Ticket, hint_s: float | None) -> None:
         """The provider has refused a call for being one too many; it may say how long to wait."""
         with self._lock:
             now_s = self._clock()
             if hint_s:
-                self._held_s, self._released = max(self._held_s, now_s + hint_s), 0
+                self._hold.until_s = max(self._hold.until_s, now_s + hint_s)
             # One burst is refused many times, and says one thing.
             if ticket.entered_s is None or ticket.entered_s <= self._cut_s:
                 return
@@ -155,7 +163,9 @@ class Gate:
         if width is not None and self._in_flight >= max(int(width), 1):
             return float("inf")
         now_s = self._clock()
-        until_s = max(self._held_s, self._paced_s)
+        if self._hold.until_s > now_s:
+            self._released = 0
+        until_s = max(self._hold.until_s, self._paced_s)
         if self._calls:
             until_s = max(until_s, self._calls.free_s(1, now_s))
         if self._tokens:
@@ -171,7 +181,7 @@ class Gate:
             ticket.taken = self._tokens.take(ticket.tokens, now_s)
         if self._released is not None:
             self._paced_s = now_s + PACE_S / (max(self.width or 1.0, 1.0) + self._released)
-            self._released = self._released + 1 if self._queue or now_s < self._held_s + PACE_S else None
+            self._released = self._released + 1 if self._queue or now_s < self._hold.until_s + PACE_S else None
 
     def _call_next(self) -> None:
         turn = self._queue[0].turn if self._queue else None
@@ -225,25 +235,30 @@ class _Minute:
 
 
 class _Gates:
-    """The gates of this process by account and limits; the oldest goes where there are too many."""
+    """The gates of this process by account and limits; the oldest go where there are too many."""
 
     def __init__(self) -> None:
         self.forget()
 
     def of(self, account: str, limits: Limits) -> Gate:
-        """The gate of an account: all LMs that name the same one share it."""
+        """The gate of an account: all LMs that name the same one, with the same limits, share it."""
         with self._lock:
-            gate = self._gates.get((account, limits))
+            hold, gates = self._accounts.get(account) or self._open(account)
+            gate = gates.get(limits)
             if gate is None:
-                if len(self._gates) >= _KEPT:
-                    del self._gates[next(iter(self._gates))]
-                gate = self._gates[account, limits] = Gate(limits)
+                gate = gates[limits] = Gate(limits, hold)
             return gate
+
+    def _open(self, account: str) -> tuple[Hold, dict[Limits, Gate]]:
+        if len(self._accounts) >= _KEPT:
+            del self._accounts[next(iter(self._accounts))]
+        self._accounts[account] = (Hold(), {})
+        return self._accounts[account]
 
     def forget(self) -> None:
         """Let every account begin with a new gate."""
         self._lock = threading.Lock()
-        self._gates = dict[tuple[str, Limits], Gate]()
+        self._accounts = dict[str, tuple[Hold, dict[Limits, Gate]]]()
 
 
 _GATES = _Gates()

@@ -17,6 +17,9 @@ from declm.messages import Capabilities, Request, Response
 
 _OVERLOADED = frozenset({503, 529})
 
+_NEWEST = 0.2
+"""Weight of the newest reply in what replies usually have."""
+
 _LONGEST_S = 5.0
 """Between two looks at a queue; who is next is told at once."""
 
@@ -29,13 +32,17 @@ class Limited(Layer):
 
     Args:
         limits: those that are known; without any, calls flow freely until the provider refuses one.
-        account: text that names the endpoint and whose key it is; LMs of one account share their limits.
+        account: text that names the endpoint and whose key it is; LMs of one account share their limits,
+            and wait together when its provider asks them to.
+        max_tokens: of a reply, where a request does not say; providers count them before it is written.
     """
 
-    def __init__(self, inner: protocols.LM, limits: Limits, account: str) -> None:
+    def __init__(self, inner: protocols.LM, limits: Limits, account: str, max_tokens: int | None = None) -> None:
         super().__init__(inner)
         self._limits = limits
         self._account = account
+        self._max_tokens = max_tokens
+        self._usual_tokens = 0.0
 
     @property
     def capabilities(self) -> Capabilities:
@@ -52,22 +59,28 @@ class Limited(Layer):
         """
         gate = gate_of(self._account, self._limits)
         tokens: int | None = None
-        ticket = gate.enter(rough_usage(request, "").input_tokens if self._limits.tpm is not None else 0)
+        ticket = gate.enter(self._expected(request) if self._limits.tpm is not None else 0)
         try:
             if not ticket.passed:
                 request = yield from self._queue(gate, ticket, request)
             response = received((yield Send(request)))
             gate.went_well()
             tokens = response.usage.tokens
+            self._usual_tokens += (response.usage.output_tokens - self._usual_tokens) * _NEWEST
         except LMError as error:
-            if isinstance(error, RateLimited) and ticket.passed:
+            if (isinstance(error, RateLimited) and ticket.passed) or (
+                isinstance(error, ServerError) and error.status in _OVERLOADED
+            ):
                 gate.too_many(ticket, error.retry_after_s)
-            elif isinstance(error, ServerError) and error.status in _OVERLOADED:
-                gate.too_many(ticket, None)
             raise
         finally:
             gate.leave(ticket, tokens)
         return response
+
+    def _expected(self, request: Request) -> int:
+        """Tokens that a call will take: its prompt's, and those that its reply may have or replies usually have."""
+        most = request.options.get("max_tokens", self._max_tokens)
+        return rough_usage(request, "").input_tokens + round(self._usual_tokens if most is None else most)
 
     def _queue(self, gate: Gate, ticket: Ticket, request: Request) -> Generator[Send | Wait, Response | None, Request]:
         """Wait until the ticket has passed; the request with the time that is left."""

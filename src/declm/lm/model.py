@@ -115,7 +115,7 @@ class LM:
             metered = Metered(Local(model.removeprefix("local/"), {**sampling, **options}))
         else:
             gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
-            metered = Metered(Limited(gateway, Limits(**shares), gateway.account), gateway.estimate)
+            metered = Metered(Limited(gateway, Limits(**shares), gateway.account, max_tokens), gateway.estimate)
             preload()
         place = None if cache is None else cache_place(cache)
         layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), place, deadline)

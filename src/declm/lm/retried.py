@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from declm import protocols
 from declm.callbacks import tell_inside
-from declm.errors import DeadlineExceeded, LMError, RateLimited
+from declm.errors import DeadlineExceeded, LMError
 from declm.events import Retrying
 from declm.lm.base import Layer, Send, Sleep, Steps, received
 from declm.messages import Request
@@ -43,8 +43,7 @@ class RetryPolicy:
         outage has synchronized. It is added to a provider's Retry-After, which is a lower bound.
         """
         drawn = self.jitter() * min(self.cap_s, self.base_s * 2.0 ** (failures - 1))
-        hint = error.retry_after_s if isinstance(error, RateLimited) else None
-        return drawn + (hint or 0.0)
+        return drawn + (error.retry_after_s or 0.0)
 
 
 class Retried(Layer):
@@ -73,8 +72,9 @@ class Retried(Layer):
             try:
                 response = received((yield send))
             except LMError as error:
-                spent += Usage(calls=1, seconds=policy.clock() - sent_s)
+                spent += Usage(calls=error.calls, seconds=policy.clock() - sent_s)
                 # A reader can't unread what it was shown, so nothing is sent again after that.
+                error.calls = spent.calls
                 wait_s = self._wait(attempt, attempt if send.shown else policy.attempts, began_s, error)
                 tell_inside(Retrying, model=self.model, attempt=attempt, error=error, wait_s=wait_s)
             else:
@@ -93,12 +93,14 @@ class Retried(Layer):
         left_s = self._left(began_s)
         wait_s = self._policy.wait_s(attempt, error)
         if left_s is not None and (left_s <= 0 or (attempt < attempts and wait_s >= left_s)):
-            raise DeadlineExceeded(
+            late = DeadlineExceeded(
                 f"no answer within the deadline of {self._policy.deadline_s:g} s, after {attempt} "
                 f"{'attempt' if attempt == 1 else 'attempts'}; the last failure was: {error.message}",
                 model=self.model,
                 status=error.status,
-            ) from error
+            )
+            late.calls = error.calls
+            raise late from error
         if attempt >= attempts:
             raise error
         return wait_s

@@ -114,7 +114,7 @@ class Routed(Several):
             except self._failures as error:
                 self._fail(index, error)
                 note(failures, lm, error)
-                spent += Usage(calls=1, seconds=self._clock() - began_s)
+                spent += Usage(calls=error.calls, seconds=self._clock() - began_s)
                 if send.shown:
                     raise
             else:
@@ -142,9 +142,8 @@ class Routed(Several):
             return index
 
     def _fail(self, index: int, error: LMError) -> None:
-        hint_s = error.retry_after_s if isinstance(error, RateLimited) else None
         with self._lock:
-            until_s = self._clock() + max(self._cooldown_s, hint_s or 0.0)
+            until_s = self._clock() + max(self._cooldown_s, error.retry_after_s or 0.0)
             self._rest_s[index] = max(self._rest_s[index], until_s)
 
     def _succeed(self, index: int) -> None:

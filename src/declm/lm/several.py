@@ -89,6 +89,7 @@ def note(failures: dict[str, LMError], lm: protocols.LM, error: LMError) -> None
 def failed(failures: Mapping[str, LMError]) -> LMError:
     """The error of several: of the kind of the first, naming all."""
     first = copy.copy(next(iter(failures.values())))
+    first.calls = sum(error.calls for error in failures.values())
     if len(failures) > 1:
         listed = "; ".join(f"{name}: {type(error).__name__}: {error.message}" for name, error in failures.items())
         first.message = f"none of {len(failures)} LMs has answered: {listed}"
