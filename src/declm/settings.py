@@ -66,14 +66,32 @@ class Settings:
 
 # One slot for the whole process, visible in every thread and task; replaced as a whole, never mutated.
 _process: list[Settings] = [Settings()]
-# What contexts have set, and nothing else: `configure` still shows through where they have not.
-_scoped: contextvars.ContextVar[Settings | None] = contextvars.ContextVar("declm_settings", default=None)
+
+
+class _Scope:
+    """What contexts have set, and nothing else: `configure` still shows through where they have not."""
+
+    __slots__ = ("_merged", "own")
+
+    def __init__(self, own: Settings) -> None:
+        self.own = own
+        self._merged: tuple[Settings, Settings] | None = None
+
+    def over(self, base: Settings) -> Settings:
+        """Those settings over the process's, put together once: a call looks here a dozen times."""
+        merged = self._merged
+        if merged is None or merged[0] is not base:
+            merged = self._merged = base, self.own.over(base)
+        return merged[1]
+
+
+_scoped: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("declm_settings", default=None)
 
 
 def current() -> Settings:
     """The settings in force here."""
-    scoped = _scoped.get()
-    return _process[0] if scoped is None else scoped.over(_process[0])
+    scope = _scoped.get()
+    return _process[0] if scope is None else scope.over(_process[0])
 
 
 def configure(
@@ -130,7 +148,7 @@ def context(
         'scripted'
     """
     given = Settings(**_lms(lm, extractor), **_checked(cache, format, budget, templates, callbacks))
-    token = _scoped.set(given.over(_own()))
+    token = _scoped.set(_Scope(given.over(_own())))
     try:
         yield
     finally:
@@ -140,7 +158,7 @@ def context(
 @contextmanager
 def metered(meter: Meter) -> Generator[Meter]:
     """Count every call inside the block against `meter`."""
-    token = _scoped.set(Settings(meters=(meter,)).over(_own()))
+    token = _scoped.set(_Scope(Settings(meters=(meter,)).over(_own())))
     try:
         yield meter
     finally:
@@ -150,7 +168,7 @@ def metered(meter: Meter) -> Generator[Meter]:
 @contextmanager
 def sampling(index: int) -> Generator[None]:
     """Draw another sample: the index enters cache and ledger keys and is never sent."""
-    token = _scoped.set(replace(_own(), sample=index))
+    token = _scoped.set(_Scope(replace(_own(), sample=index)))
     try:
         yield
     finally:
@@ -160,7 +178,7 @@ def sampling(index: int) -> Generator[None]:
 @contextmanager
 def wrapping(wrap: Callable[[LM], LM]) -> Generator[None]:
     """Call another LM in the place of each: one that records it, or that answers for it."""
-    token = _scoped.set(replace(_own(), wrap=wrap))
+    token = _scoped.set(_Scope(replace(_own(), wrap=wrap)))
     try:
         yield
     finally:
@@ -227,7 +245,8 @@ def cache_place(cache: bool | str | Path) -> bool | Path | Url:
 
 def _own() -> Settings:
     """What the contexts around this place have set."""
-    return _scoped.get() or Settings()
+    scope = _scoped.get()
+    return Settings() if scope is None else scope.own
 
 
 def _lms(lm: LM | str | None, extractor: LM | str | None) -> dict[str, Any]:

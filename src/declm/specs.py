@@ -89,6 +89,11 @@ class Spec(Generic[S]):
             "outputs": {k: f.sketch.text for k, f in self.outputs.items()},
         }
 
+    @cached_property
+    def _key_of(self) -> dict[str, str]:
+        """Keys by the names of the attributes."""
+        return {f.name: f.key for f in self.fields}
+
     # --- rows
 
     def request(self, values: Mapping[str, Any]) -> S:
@@ -97,17 +102,17 @@ class Spec(Generic[S]):
         Raises:
             InputError: an input is missing, unknown or mistyped, or an output was given.
         """
-        by_name = {f.name: f.key for f in self.fields}
         for word in values:
-            key = by_name.get(word, word)
+            key = self._key_of.get(word, word)
+            if key in self.inputs:
+                continue
             if key in self.outputs:
                 raise InputError(f"{self.name}: {word!r} is no input but an output, which the call returns")
             if key in self.notes:
                 raise InputError(f"{self.name}: {word!r} is no input but a note, which only metrics see")
-            if key not in self.inputs:
-                near = closest(word, list(self.inputs))
-                hint = f"did you mean {near!r}? " if near else ""
-                raise InputError(f"{self.name} has no input {word!r}; {hint}its inputs are {_list(self.inputs)}")
+            near = closest(word, list(self.inputs))
+            hint = f"did you mean {near!r}? " if near else ""
+            raise InputError(f"{self.name} has no input {word!r}; {hint}its inputs are {_list(self.inputs)}")
         try:
             return self.cls.model_validate(dict(values))
         except ValidationError as error:

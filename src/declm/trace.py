@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -102,13 +102,17 @@ def record(paths: Mapping[int, str]) -> Generator[Call]:
             outer.call.children.extend(root.children)
 
 
-@contextmanager
-def step(node: object, *, is_predictor: bool = False) -> Generator[Call | None]:
-    """Enter one call of `node`; yields None, at almost no cost, where no trace is kept and nobody listens."""
+def step(node: object, *, is_predictor: bool = False) -> AbstractContextManager[Call | None]:
+    """Enter one call of `node`; gives None, at almost no cost, where no trace is kept and nobody listens."""
     scope, heard = _open.get(), listening()
-    if scope is None and not heard:
-        yield None
-        return
+    return _NO_STEP if scope is None and not heard else _step(node, scope, heard=heard, is_predictor=is_predictor)
+
+
+_NO_STEP = nullcontext[None]()
+
+
+@contextmanager
+def _step(node: object, scope: _Scope | None, *, heard: bool, is_predictor: bool) -> Generator[Call]:
     name = type(node).__name__
     paths: Mapping[int, str] = scope.paths if scope else {}
     call = Call(path=paths.get(id(node), name), name=name, is_predictor=is_predictor)

@@ -450,3 +450,21 @@ def test_a_forked_child_makes_its_own_connections(server: FaultServer, tmp_path:
     assert json.loads(report.read_text()) == [True, "hello"]
     assert lm.complete(HI).cached
     assert server.count == 2
+
+
+def test_proxies_of_the_environment_are_used(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = server.url.removesuffix("/v1")
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    far = LM("openai/gpt-4o-mini", api_base="http://127.0.0.1:9/v1", api_key=KEY, cache=False, attempts=1)
+    with pytest.raises(TransportError):
+        far.complete(HI)
+    monkeypatch.setenv("http_proxy", proxy.replace("://", "://someone:secret@"))
+    server.script(completion("by the proxy"))
+    assert far.complete(HI).text == "by the proxy"
+    assert server.headers[0]["host"] == "127.0.0.1:9"
+    assert server.headers[0]["proxy-authorization"].startswith("Basic ")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(TransportError):
+        far.complete(HI)
+    assert server.count == 1

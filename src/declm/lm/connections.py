@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from declm.errors import ReplyTooLarge
 from declm.lm.traffic import TRAFFIC
@@ -20,6 +22,7 @@ MAX_BYTES = 16 * 2**20
 
 _COMPLAINT_BYTES = 2**16
 _IDLE_S = 60.0
+_PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 _NAMES_S = 300
 
 
@@ -72,7 +75,9 @@ async def _lines(response: Any) -> AsyncGenerator[bytes]:
 @asynccontextmanager
 async def _posted(url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None) -> AsyncGenerator[Any]:
     timeout = _aiohttp().ClientTimeout(total=limit_s, sock_connect=min(limit_s or _IDLE_S, _IDLE_S))
-    posting = _POOL.session().post(url, headers=headers, data=body, timeout=timeout, allow_redirects=False)
+    posting = _POOL.session().post(
+        url, headers=headers, data=body, timeout=timeout, allow_redirects=False, proxy=_proxy(url, _proxy_settings())
+    )
     async with posting as response:
         if response.status >= 300:
             raise Refused(_complaint(await _beginning(response)), response.status, dict(response.headers))
@@ -140,7 +145,26 @@ def _opened() -> Any:
     aiohttp = _aiohttp()
     # As many connections as there are calls: limits are the caller's to set.
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ttl_dns_cache=_NAMES_S, ssl=_trusted())
-    return aiohttp.ClientSession(connector=connector, trust_env=True, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _proxy_settings() -> tuple[str | None, ...]:
+    """What the environment says of proxies."""
+    return tuple(os.environ.get(name) for name in _PROXY_VARIABLES)
+
+
+@functools.lru_cache(maxsize=256)
+def _proxy(url: str, _settings: tuple[str | None, ...]) -> str | None:
+    """The proxy on the way to a URL, None for none.
+
+    aiohttp would look it up anew for each request, together with the passwords in `.netrc`, in a thread.
+    """
+    from urllib.request import getproxies, proxy_bypass  # it is slow to import
+
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 @functools.cache

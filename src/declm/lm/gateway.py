@@ -267,13 +267,13 @@ class Gateway:
     def _endpoint(self) -> str:
         """URL of an endpoint other than the provider's own, without credentials; else empty."""
         if self.api_base is not None:
-            return redact(self.api_base)
+            return _redacted(self.api_base)
         everywhere = getattr(sys.modules.get("litellm"), "api_base", None)
         if everywhere:
-            return redact(everywhere)
+            return _redacted(everywhere)
         name = _VARIABLE_NAMES.get(self._provider, self._provider.upper().replace("-", "_"))
         found = (os.environ.get(f"{name}_{suffix}") for suffix in ("API_BASE", "BASE_URL", "API_URL", "URL"))
-        return redact(next((url for url in found if url), ""))
+        return _redacted(next((url for url in found if url), ""))
 
     @functools.cached_property
     def _fingerprint(self) -> str:
@@ -304,6 +304,10 @@ class _Call:
 
     def stop(self) -> None:
         self._future.cancel()
+
+
+_redacted = functools.lru_cache(maxsize=256)(redact)
+"""Of the few addresses that a process knows; each call names its own."""
 
 
 def _routing(headers: Mapping[str, Any]) -> dict[str, Any]:

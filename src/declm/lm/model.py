@@ -229,12 +229,15 @@ def resolve(lm: protocols.LM | str) -> protocols.LM:
 
 
 def in_force(lm: protocols.LM | str) -> protocols.LM:
-    """The LM to call here: as `resolve`, within what tells of its calls, records them or answers for it.
+    """The LM to call here, within what tells of its calls, records them or answers for it.
+
+    Args:
+        lm: what `resolve` takes; it has been checked where it was set.
 
     Raises:
-        UsageError: as in `resolve`.
+        UnknownModel: the name has no provider.
     """
-    now, found = settings.current(), resolve(lm)
+    now, found = settings.current(), _named(lm) if isinstance(lm, str) else lm
     if now.wrap is not None:
         found = now.wrap(found)
     return Observed(found) if now.callbacks and not isinstance(found, Observed) else found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import replace
@@ -71,12 +72,13 @@ class FunctionLM:
         return response
 
     def _counted(self, request: Request, reply: str | Response) -> Response:
-        response = Response(text=reply, model=self.model) if isinstance(reply, str) else reply
-        if response.usage.calls:
-            return response
-        words = sum(len(message.content.split()) for message in request.messages)
-        usage = Usage(calls=1, input_tokens=words, output_tokens=len(response.text.split()))
-        return replace(response, usage=usage)
+        if isinstance(reply, Response) and reply.usage.calls:
+            return reply
+        words = sum(_words(message.content) for message in request.messages)
+        if isinstance(reply, str):
+            usage = Usage(calls=1, input_tokens=words, output_tokens=_words(reply))
+            return Response(reply, usage=usage, model=self.model)
+        return replace(reply, usage=Usage(calls=1, input_tokens=words, output_tokens=_words(reply.text)))
 
     async def acomplete(self, request: Request) -> Response:
         """Call the function, after giving way to other tasks once, as every real LM does."""
@@ -103,6 +105,12 @@ class FunctionLM:
 
     def commit(self, request: Request, response: Response) -> None:
         """Do nothing: there is no cache."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _words(text: str) -> int:
+    """Words of a message; those of a prefix come again in every call."""
+    return len(text.split())
 
 
 class ScriptedLM(FunctionLM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import Any
@@ -23,10 +24,20 @@ _DIGITS = 4_000
 
 def fold(text: str) -> str:
     """The text without case, accents and everything that is neither letter nor digit."""
+    return _fold_name(text) if len(text) <= _NAME else _fold(text)
+
+
+def _fold(text: str) -> str:
     if text.isascii():
         return "".join(c for c in text.lower() if c.isalnum())
     plain = unicodedata.normalize("NFKD", text.casefold())
     return "".join(c for c in plain if c.isalnum())
+
+
+_NAME = 64
+"""Characters; shorter texts are mostly keys and labels, which come again in every reply."""
+
+_fold_name = functools.lru_cache(maxsize=4096)(_fold)
 
 
 def is_null(text: str) -> bool:
