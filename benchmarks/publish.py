@@ -208,9 +208,23 @@ def runtime_table(lines: Sequence[Line]) -> str:
     return "\n\n".join([_table(head, rows), _where(lines)])
 
 
+def faults_table(lines: Sequence[Line]) -> str:
+    """What came of faults beside DSPy, one row for each."""
+    rows = list[tuple[object, ...]]()
+    for line in lines:
+        for one in line["rows"]:
+            cells = [
+                f"{found['text']}{'' if found['kept'] else ' **(broken)**'}" if found else ""
+                for found in (one.get("declm"), one.get("dspy"))
+            ]
+            rows.append((one["name"], *(cell.replace("|", "\\|") for cell in cells)))
+    return "\n\n".join([_table(("fault", "declm", "DSPy 3.4.1"), rows), _where(lines)])
+
+
 TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
+    "faults": faults_table,
     "imports": imports_table,
     "parsing": parsing_table,
     "parsing_promises": promises_table,

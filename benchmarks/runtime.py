@@ -95,9 +95,7 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        self._process.communicate(timeout=30)
 
     def do(self, task: Mapping[str, Any]) -> float:
         """The figure of a task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import sys
 import time
@@ -51,11 +52,15 @@ def _refuse_network(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(_refuse_network)
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give each test its own cache folder and settings; models that were pulled before stay in reach."""
     models = cache_dir("models")
-    folder = tmp_path_factory.mktemp("declm-cache")
+    folder = tmp_path_factory.getbasetemp() / "caches" / str(next(_numbers))  # `mktemp` lists all folders each time
+    folder.mkdir(parents=True)
     (folder / "models").symlink_to(models)
     monkeypatch.setenv("DECLM_CACHE_DIR", str(folder))
     before = settings._process[0]  # no public way back to "nothing configured", and users need none
@@ -82,6 +87,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--time-budget", type=float, default=None, metavar="SECONDS", help="skip the tests that would start after that"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the shortest first where time is limited, by what each says that it may take."""
+    if config.getoption("--time-budget") is not None:
+        items.sort(key=_longest_s)
+
+
+def _longest_s(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark and mark.args else 60.0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

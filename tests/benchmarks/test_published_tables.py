@@ -55,7 +55,7 @@ def test_tables_are_replaced_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_table_of_no_known_name_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no table 'speed'; there are demo_seeds, real_tasks, imports"):
+    with pytest.raises(ValueError, match="no table 'speed'; there are demo_seeds, real_tasks, faults"):
         filled("<!-- table: speed -->\n<!-- end of table -->", tmp_path)
 
 

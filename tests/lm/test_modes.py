@@ -23,7 +23,7 @@ TOOLS = {"supports_function_calling": True, "supports_tool_choice": True}
     ],
 )
 def test_the_best_mode_is_taken(info: Any, structured: bool, parameters: list[str], mode: str | None) -> None:
-    assert native_mode(info, structured, parameters) == mode
+    assert native_mode(info, structured, lambda: parameters) == mode
 
 
 @pytest.mark.parametrize(

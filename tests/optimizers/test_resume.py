@@ -67,6 +67,7 @@ def test_a_search_that_is_killed_twice_ends_like_an_unbroken_one(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process as POSIX does")
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_after_kill_9_a_server_sees_no_finished_row_again(tmp_path: Path) -> None:
     with serving() as server:

@@ -17,7 +17,7 @@ from typing import Any
 from declm.errors import BadRequest, LMError, TimedOut, UnknownModel
 from declm.lm.failures import causes, read_failure, translate, unwrapped
 from declm.lm.lanes import Put, ask_litellm, ask_openai
-from declm.lm.library import available, load, mapped, needing_litellm
+from declm.lm.library import PLAIN, available, load, loaded, mapped, needing_litellm, table
 from declm.lm.masking import is_secret, scrub
 from declm.lm.modes import native_mode, schema_rules
 from declm.lm.prices import Prices
@@ -73,6 +73,8 @@ class Gateway:
     @functools.cached_property
     def _capabilities(self) -> Capabilities:
         info = self._row
+        if self._reasons:
+            load()  # it will be needed, and here no event loop waits for it
         trusted = info is None and (self.api_base is not None or self._provider in _CONSTRAINING)
         structured = self.structured
         if structured is None:
@@ -80,7 +82,7 @@ class Gateway:
         return Capabilities(
             structured=structured,
             tools=bool(info and info.get("supports_function_calling")),
-            native=native_mode(info, structured, self._parameters()) if info else None,
+            native=native_mode(info, structured, self._parameters) if info else None,
             schemas=schema_rules(self.model) if info else "all",
             context_tokens=info.get("max_input_tokens") if info else None,
             priced=info is not None,
@@ -158,12 +160,13 @@ class Gateway:
         """Whether our own wire serves: not for what only litellm can do, such as its own callbacks."""
         if self._provider not in PROVIDERS:
             return False
-        litellm = available()
+        if self.model.startswith("openai/responses/") or (self._row or {}).get("mode") not in (None, "chat"):
+            return available() is None
+        if options.keys() - PLAIN and options.keys() & needing_litellm():
+            return False
+        litellm = loaded()
         return litellm is None or not (
-            self.model.startswith("openai/responses/")
-            or (self._row or {}).get("mode") not in (None, "chat")
-            or options.keys() & needing_litellm()
-            or any((litellm.callbacks, litellm.success_callback, litellm.failure_callback, litellm.input_callback))
+            any((litellm.callbacks, litellm.success_callback, litellm.failure_callback, litellm.input_callback))
             or litellm.api_base
             or litellm.api_key
         )
@@ -179,9 +182,20 @@ class Gateway:
         if provider.needs_key and not key:
             raise LookupError("missing api key")
         name = self.model.partition("/")[2]
-        said = mapped(name, options) if self._provider == "openai" and self._row is not None else options
+        said = mapped(name, options) if self._is_peculiar(options) else options
         sent = body(name, request, said, stream=put is not None)
         return await ask_openai(url, headers(url, key, options), sent, limit_s, put, tools="tools" in options)
+
+    def _is_peculiar(self, options: Mapping[str, Any]) -> bool:
+        """Whether litellm must say how a model of OpenAI's takes these options."""
+        if self._provider != "openai" or self._row is None:
+            return False
+        return bool(options) and (self._reasons or not options.keys() <= PLAIN)
+
+    @property
+    def _reasons(self) -> bool:
+        """Whether it is a model of OpenAI's that calls options otherwise than the rest."""
+        return self._provider == "openai" and bool(self._row and self._row.get("supports_reasoning"))
 
     def _call(self, request: Request, options: Mapping[str, Any]) -> dict[str, Any]:
         """What litellm is called with."""
@@ -234,8 +248,12 @@ class Gateway:
         Raises:
             UnknownModel: there is no such provider, or none without litellm.
         """
-        if available() is None and self._provider in PROVIDERS:
-            return None
+        if self._provider in PROVIDERS:
+            known = None if loaded() is not None or ":" in self.model else table()
+            if known is not None:
+                return self._row_of(known)
+            if available() is None:
+                return None
         litellm = self._library()
         try:
             litellm.get_llm_provider(self.model, api_base=self.api_base)
@@ -245,6 +263,13 @@ class Gateway:
         except litellm.exceptions.BadRequestError as error:
             raise self._translated(error) from self._harmless(error)
         return info
+
+    def _row_of(self, known: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """As litellm looks a model up: by its whole name, or by the name alone if its provider is the same."""
+        alone = known.get(self.model.partition("/")[2])
+        if alone is not None and alone.get("litellm_provider") == self._provider:
+            return alone
+        return known.get(self.model)
 
     def _library(self) -> ModuleType:
         """litellm, for providers that only it knows."""

@@ -1,14 +1,18 @@
-"""litellm: imported here only, lazily, quietly and without the network."""
+"""litellm: imported here only, lazily, quietly and without the network; its table also without importing it."""
 
 from __future__ import annotations
 
 import atexit
 import functools
+import importlib.util
+import json
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +66,35 @@ def available() -> ModuleType | None:
         return None
 
 
+def loaded() -> ModuleType | None:
+    """litellm, if somebody has imported it already."""
+    module = sys.modules.get("litellm")
+    if module is None or getattr(module.__spec__, "_initializing", False):  # another thread is at it
+        return None
+    return available()
+
+
+@functools.cache
+def table() -> Mapping[str, Mapping[str, Any]] | None:
+    """Litellm's table of models as its wheel has it, read without importing it; None if that is not the one in force.
+
+    Whoever has imported litellm may have changed its table, and `LITELLM_LOCAL_MODEL_COST_MAP=False` asks for
+    the newest one from the network.
+    """
+    if os.environ.get("LITELLM_LOCAL_MODEL_COST_MAP", "True").lower() != "true":
+        return None
+    try:
+        spec = importlib.util.find_spec("litellm")
+        folder = Path((spec.submodule_search_locations or [""])[0]) if spec is not None else Path()
+        content = json.loads((folder / _TABLE).read_text("utf-8"))
+    except (ImportError, OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None  # pyright: ignore[reportUnknownVariableType]  # any JSON
+
+
+_TABLE = "model_prices_and_context_window_backup.json"
+
+
 @functools.cache
 def _imported() -> ModuleType:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -88,7 +121,7 @@ def _hush() -> None:
 def register_local() -> None:
     """Let litellm itself, and instructor over it, answer `local/...` with the engines of this process.
 
-    Building any LM of a provider does the same; only a program that calls litellm directly needs this.
+    Only a program that calls litellm directly needs this.
 
     Example:
         >>> register_local()
@@ -103,6 +136,13 @@ def needing_litellm() -> frozenset[str]:
     litellm = available()
     names: list[str] = [] if litellm is None else litellm.types.utils.all_litellm_params
     return frozenset(names)
+
+
+PLAIN = frozenset(
+    "drop_params frequency_penalty logprobs max_tokens presence_penalty response_format seed stop temperature "
+    "tool_choice tools top_logprobs top_p".split()
+)
+"""Options of OpenAI's that all of its models but those that reason take by these names."""
 
 
 def mapped(model: str, options: Mapping[str, Any]) -> dict[str, Any]:

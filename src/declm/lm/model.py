@@ -19,6 +19,7 @@ from declm.lm.masking import shown
 from declm.lm.metered import Metered
 from declm.lm.observed import Observed
 from declm.lm.retried import Retried, RetryPolicy
+from declm.lm.wire import PROVIDERS
 from declm.messages import Capabilities, Chunk, Request, Response
 from declm.settings import cache_place
 from declm.text import Url, clip
@@ -116,7 +117,8 @@ class LM:
         else:
             gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
             metered = Metered(Limited(gateway, Limits(**shares), gateway.account, max_tokens), gateway.estimate)
-            preload()
+            if model.partition("/")[0] not in PROVIDERS:
+                preload()
         place = None if cache is None else cache_place(cache)
         layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), place, deadline)
         given = {
@@ -151,7 +153,10 @@ class LM:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do; for a provider's model this imports litellm, which takes about two seconds.
+        """What it can do, by litellm's table.
+
+        Models of OpenAI's that do not reason, and servers that speak its wire, are looked up in the table
+        alone; for others this imports litellm, which takes about two seconds.
 
         Raises:
             UnknownModel: no provider of that name, or no such model file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from declm.messages import NativeMode, SchemaRules
@@ -17,19 +17,21 @@ _RULES: Mapping[str, SchemaRules] = {
 }
 
 
-def native_mode(info: Mapping[str, Any], structured: bool, parameters: Collection[str]) -> NativeMode | None:
+def native_mode(
+    info: Mapping[str, Any], structured: bool, parameters: Callable[[], Collection[str]]
+) -> NativeMode | None:
     """The best mode of a model, None for none.
 
     Args:
         info: the model's row in the table.
         structured: whether it holds replies to a JSON schema.
-        parameters: what litellm passes on to its provider.
+        parameters: gives what litellm passes on to its provider; asked only where it decides.
     """
     if structured:
         return "json_schema"
     if info.get("supports_function_calling") and info.get("supports_tool_choice"):
         return "tools"
-    return "json" if "response_format" in parameters else None
+    return "json" if "response_format" in parameters() else None
 
 
 def schema_rules(model: str) -> SchemaRules:

@@ -1,0 +1,31 @@
+"""The commands that put declm beside DSPy: each works without a peer, and keeps what it shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from faults import FAULTS
+from faults import main as faults
+from publish import faults_table, runtime_table
+from runtime import CASES
+from runtime import main as runtime
+
+
+@pytest.mark.parametrize("words", ["9: one model", "29:", "36:"])
+def test_a_fault_is_suffered_and_told(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sum(words in name for name in FAULTS) == 1
+    assert faults(["--only", words, "--out", str(tmp_path / "faults.jsonl")]) == 0
+    line = json.loads((tmp_path / "faults.jsonl").read_text())
+    assert [row["declm"]["kept"] for row in line["rows"]] == [True]
+    assert faults_table([line]) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["evaluate 1,000"])
+def test_a_case_is_timed_and_told(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sum(words in case.name for case in CASES) == 1
+    assert runtime(["--only", words, "--rounds", "1", "--scale", "0.05", "--out", str(tmp_path / "runtime.jsonl")]) == 0
+    line = json.loads((tmp_path / "runtime.jsonl").read_text())
+    assert [row["ours"] > 0 for row in line["rows"]] == [True]
+    assert runtime_table([line]) in capsys.readouterr().out
