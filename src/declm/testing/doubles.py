@@ -74,7 +74,7 @@ class FunctionLM:
     def _counted(self, request: Request, reply: str | Response) -> Response:
         if isinstance(reply, Response) and reply.usage.calls:
             return reply
-        words = sum(_words(message.content) for message in request.messages)
+        words = sum(map(_words, [message.content for message in request.messages]))
         if isinstance(reply, str):
             usage = Usage(calls=1, input_tokens=words, output_tokens=_words(reply))
             return Response(reply, usage=usage, model=self.model)
