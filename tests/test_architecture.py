@@ -18,7 +18,7 @@ import declm
 LAYERS = """
     version text errors types files loops threads
     score usage messages events fields signature shorthand specs demo state protocols arguments storage
-    settings callbacks trace streams templates
+    settings callbacks history trace streams templates
     lm formats
     module predictors
     data metrics reports evaluation

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from declm.evaluation import Report, aevaluate, evaluate
     from declm.fields import Input, Note, Output
     from declm.formats.parsing import Parsed, parse, parse_partial
+    from declm.history import CallHistory
     from declm.lm import LM
     from declm.messages import Message, Request, Response
     from declm.module import Module, Prediction
@@ -73,6 +74,7 @@ __all__ = [
     "BadRequest",
     "Budget",
     "BudgetExceeded",
+    "CallHistory",
     "ChainOfThought",
     "ContentFiltered",
     "ContextTooLong",
@@ -143,6 +145,7 @@ _SUBMODULES = frozenset({"data", "metrics"})
 # Home of every other name; the errors, which all live in one module, are what is left over.
 _HOMES = {
     "Budget": "usage",
+    "CallHistory": "history",
     "ChainOfThought": "predictors",
     "Demo": "demo",
     "Input": "fields",
