@@ -340,3 +340,10 @@ def test_every_send_of_those_that_failed_is_counted(server: FaultServer) -> None
     routed = Routed([first, FunctionLM(lambda _request: "yes")])
     assert routed.complete(Request((Message("user", "?"),))).usage.calls == 3 + 1
     assert server.count == 3
+
+
+def test_how_they_are_chosen_is_part_of_what_they_are() -> None:
+    lms = [FunctionLM(lambda _request: "yes", name=name) for name in ("one", "two")]
+    assert Routed(lms).identity == Routed(lms).identity
+    assert Routed(lms).identity != Routed(lms[::-1]).identity
+    assert Routed(lms).identity != Routed(lms, strategy="balance").identity

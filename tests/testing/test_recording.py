@@ -119,6 +119,35 @@ def test_repeated_questions_and_failures_are_part_of_it(tmp_path: Path) -> None:
     assert str(again.value) == str(failed.value)
 
 
+def test_lms_of_one_name_keep_their_own_replies(tmp_path: Path) -> None:
+    def program(first: FunctionLM, second: FunctionLM) -> list[str]:
+        asks = [dm.Predict("question -> answer", lm=lm) for lm in (first, second)]
+        return [asks[index](question="?").answer for index in (0, 1, 0)]
+
+    def lms(*answers: str) -> tuple[FunctionLM, FunctionLM]:
+        one, two = (FunctionLM(lambda _request, a=a: f'{{"answer": "{a}"}}', name="same") for a in answers)  # type: ignore[misc]
+        return one, two
+
+    with record(tmp_path / "tape.json"):
+        assert program(*lms("one", "two")) == ["one", "two", "one"]
+    with replay(tmp_path / "tape.json"):
+        assert program(*lms("neither", "nor")) == ["one", "two", "one"]
+
+
+def test_an_lm_that_is_built_anew_for_each_call_is_one(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _body: completion('{"answer": "yes"}')
+
+    def ask() -> str:
+        lm = dm.LM("openai/gpt-4o-mini", api_base=server.url, api_key="k", cache=False)
+        return dm.Predict("question -> answer", lm=lm)(question="?").answer
+
+    with record(tmp_path / "tape.json"):
+        live = [ask(), ask()]
+    assert list(json.loads((tmp_path / "tape.json").read_text())["lms"]) == ["openai/gpt-4o-mini"]
+    with replay(tmp_path / "tape.json"):
+        assert [ask(), ask()] == live
+
+
 def test_errors_of_providers_are_replayed_by_kind(server: FaultServer, tmp_path: Path) -> None:
     lm = dm.LM("openai/gpt-4o-mini", api_base=server.url, api_key="k", cache=False, attempts=1)
     server.script(failure(429, "slow down", headers={"Retry-After": "7"}))

@@ -24,11 +24,12 @@ class Recorded(Layer):
     def __init__(self, inner: protocols.LM, tape: Tape) -> None:
         super().__init__(inner)
         self._tape = tape
+        self._label = tape.label(label(inner), repr(inner))
 
     @property
     def capabilities(self) -> Capabilities:
         """Of the LM inside; noted on the tape, for prompts depend on them."""
-        found = self._tape.capabilities[label(self._inner)] = super().capabilities
+        found = self._tape.capabilities[self._label] = super().capabilities
         return found
 
     def steps(self, request: Request) -> Steps:
@@ -39,7 +40,7 @@ class Recorded(Layer):
         """
         if not request.cacheable:
             raise UsageError("a call with a sensitive field can't be recorded: what it says must stand in no file")
-        exchange = self._tape.begin(label(self._inner), request)
+        exchange = self._tape.begin(self._label, request)
         try:
             response = exchange.response = received((yield Send(request)))
         except LMError as error:
@@ -52,13 +53,15 @@ class Replayed:
     """Answers from a tape as an LM did that may be away; satisfies `declm.protocols.LM`.
 
     Args:
-        lm: the LM; nothing is asked of it but its name.
+        lm: the LM; nothing is asked of it but its name and its `repr`.
         tape: where its replies are.
     """
 
     def __init__(self, lm: protocols.LM, tape: Tape) -> None:
         self._tape = tape
-        self.model = label(lm)
+        name = label(lm)
+        numbered = tape.label(name, repr(lm))
+        self.model = numbered if tape.holds(numbered) else name  # one that is built anew for each call
 
     @property
     def identity(self) -> str:

@@ -84,6 +84,11 @@ class Routed(Several):
         self._in_flight = [0] * len(self._lms)
 
     @property
+    def identity(self) -> str:
+        """That of all, in order, and how one of them is chosen."""
+        return f"{super().identity} {self._strategy}"
+
+    @property
     def capabilities(self) -> Capabilities:
         """What each of them can do; where the load is balanced, with as many calls in flight as all take."""
         found = super().capabilities

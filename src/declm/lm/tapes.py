@@ -46,7 +46,26 @@ class Tape:
     exchanges: list[Exchange] = field(default_factory=list[Exchange])
     capabilities: dict[str, Capabilities] = field(default_factory=dict[str, Capabilities])
     _left: dict[str, deque[Exchange]] | None = None
+    _labels: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def label(self, name: str, which: str) -> str:
+        """How an LM is called here: by its name, numbered where several of that name are used, in that order.
+
+        Args:
+            name: of the model.
+            which: text that tells LMs of that name apart, such as their `repr`.
+        """
+        with self._lock:
+            known = self._labels.get((name, which))
+            if known is None:
+                number = sum(other == name for other, _ in self._labels) + 1
+                known = self._labels[name, which] = name if number == 1 else f"{name} ({number})"
+            return known
+
+    def holds(self, label: str) -> bool:
+        """Whether something of an LM is on the tape."""
+        return label in self.capabilities or any(exchange.lm == label for exchange in self.exchanges)
 
     def begin(self, lm: str, request: Request) -> Exchange:
         """Put an exchange on the tape; the caller fills in how it ended."""
