@@ -231,3 +231,26 @@ def test_a_file_that_can_not_be_written_makes_nobody_wait(store: Store, holder: 
     store.path.mkdir()
     store.put("k", VALUE)
     assert store.take(KEY)
+
+
+STARTING = """
+import sys, time
+from pathlib import Path
+from declm.lm.store import Store
+while time.time() < float(sys.argv[2]): pass
+store = Store(Path(sys.argv[1]))
+store.put(sys.argv[3], {"text": "kept"})
+store.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_processes_that_open_a_new_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    for turn in range(30):
+        command = [sys.executable, "-c", STARTING, str(tmp_path / f"{turn}.db"), str(time.time() + 0.5)]
+        workers = [subprocess.Popen([*command, str(n)], stderr=subprocess.PIPE, text=True) for n in range(6)]
+        assert [worker.communicate(timeout=60)[1] for worker in workers] == [""] * 6
+        store = Store(tmp_path / f"{turn}.db")
+        assert [store.get(str(n)) for n in range(6)] == [{"text": "kept"}] * 6
+        store.close()

@@ -17,6 +17,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -27,6 +28,11 @@ from declm.lm.forks import keep_alive
 from declm.lm.leases import Leases
 
 _log = logging.getLogger("declm")
+
+_BUSY_S = 2.0
+"""How long another process is waited for that has locked the file."""
+
+_PAUSE_S = 0.01
 
 _CREATE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, body TEXT NOT NULL, crc INTEGER NOT NULL)"
 _READ = "SELECT body, crc FROM replies WHERE key = ?"
@@ -118,7 +124,18 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         make_private(self.path.parent)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
-        connection = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        end_s = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                return self._connected()
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait where several processes set the journal of a new file at once.
+                if "locked" not in str(error) or time.monotonic() > end_s:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA journal_mode={self._journal()}")
             connection.execute("PRAGMA synchronous=NORMAL")
