@@ -160,7 +160,8 @@ def test_resolving_nonsense_says_what_was_expected() -> None:
         resolve(3)  # type: ignore[arg-type]  # the mistake under test
 
 
-def test_the_public_names_exist() -> None:
+def test_the_public_names_are_sorted_and_exist() -> None:
+    assert sorted(declm.lm.__all__, key=lambda name: (not name.isupper(), name)) == declm.lm.__all__
     assert all(hasattr(declm.lm, name) for name in declm.lm.__all__)
 
 

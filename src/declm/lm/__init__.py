@@ -4,11 +4,11 @@
 
 `base` holds what layers share, `streams` what transports do. `gateway` (providers) and `local` (llama.cpp in
 this process) are the transports; a provider is reached by one of two `lanes`, our own `wire` over
-`connections`, or litellm's `library`. `cached`, `retried`, `metered` and `limited` are layers around one LM,
-`routed` and `cascaded` around `several`; `model` puts them together. Below `cached` lie `keys`, `flights`
-(equal calls are sent once) and `replies`, which are kept by `store` (SQLite, with `leases` between processes)
-or `redis_store`; below `limited` lie the `gates` of accounts. `recorded` puts calls on `tapes` and answers from
-them; `observed` tells callbacks.
+`connections`, or litellm's `library`; its `table` of models serves both. `cached`, `retried`, `metered` and
+`limited` are layers around one LM, `routed` and `cascaded` around `several`; `model` puts them together. Below
+`cached` lie `keys`, `flights` (equal calls are sent once) and `replies`, which are kept by `store` (SQLite,
+with `leases` between processes) or `redis_store`; below `limited` lie the `gates` of accounts. `recorded` puts
+calls on `tapes` and answers from them; `observed` tells callbacks.
 """
 
 from declm.lm.base import Layer, Send, Sleep, Steps, Wait

@@ -17,12 +17,13 @@ from typing import Any
 from declm.errors import BadRequest, LMError, TimedOut, UnknownModel
 from declm.lm.failures import causes, read_failure, translate, unwrapped
 from declm.lm.lanes import Put, ask_litellm, ask_openai
-from declm.lm.library import PLAIN, available, load, loaded, mapped, needing_litellm, table
+from declm.lm.library import available, load, loaded, mapped, needing_litellm
 from declm.lm.masking import is_secret, scrub
 from declm.lm.modes import native_mode, schema_rules
 from declm.lm.prices import Prices
 from declm.lm.schemas import is_strict
 from declm.lm.streams import areceive, receive, rough_usage
+from declm.lm.table import PLAIN, is_peculiar, row, table, takes
 from declm.lm.traffic import TRAFFIC
 from declm.lm.wire import PROVIDERS, Reply, address, body, headers
 from declm.messages import Capabilities, Chunk, Request, Response
@@ -73,8 +74,8 @@ class Gateway:
     @functools.cached_property
     def _capabilities(self) -> Capabilities:
         info = self._row
-        if self._reasons:
-            load()  # it will be needed, and here no event loop waits for it
+        if is_peculiar(self.model, info) or not self.options.keys() <= PLAIN:
+            available()  # it will be needed, and here no event loop waits for it
         trusted = info is None and (self.api_base is not None or self._provider in _CONSTRAINING)
         structured = self.structured
         if structured is None:
@@ -182,20 +183,16 @@ class Gateway:
         if provider.needs_key and not key:
             raise LookupError("missing api key")
         name = self.model.partition("/")[2]
-        said = mapped(name, options) if self._is_peculiar(options) else options
+        said = mapped(name, options) if self._must_map(options) else options
         sent = body(name, request, said, stream=put is not None)
         return await ask_openai(url, headers(url, key, options), sent, limit_s, put, tools="tools" in options)
 
-    def _is_peculiar(self, options: Mapping[str, Any]) -> bool:
-        """Whether litellm must say how a model of OpenAI's takes these options."""
-        if self._provider != "openai" or self._row is None:
+    def _must_map(self, options: Mapping[str, Any]) -> bool:
+        """Whether litellm, which is there, must say how a model of OpenAI's takes these options."""
+        info = self._row
+        if self._provider != "openai" or info is None or not options:
             return False
-        return bool(options) and (self._reasons or not options.keys() <= PLAIN)
-
-    @property
-    def _reasons(self) -> bool:
-        """Whether it is a model of OpenAI's that calls options otherwise than the rest."""
-        return self._provider == "openai" and bool(self._row and self._row.get("supports_reasoning"))
+        return (is_peculiar(self.model, info) or not takes(info, options)) and available() is not None
 
     def _call(self, request: Request, options: Mapping[str, Any]) -> dict[str, Any]:
         """What litellm is called with."""
@@ -249,9 +246,10 @@ class Gateway:
             UnknownModel: there is no such provider, or none without litellm.
         """
         if self._provider in PROVIDERS:
-            known = None if loaded() is not None or ":" in self.model else table()
+            # Whoever has imported litellm may have changed its table, and it knows whose model was finetuned.
+            known = None if loaded() is not None or "/ft:" in self.model else table()
             if known is not None:
-                return self._row_of(known)
+                return row(known, self.model)
             if available() is None:
                 return None
         litellm = self._library()
@@ -263,13 +261,6 @@ class Gateway:
         except litellm.exceptions.BadRequestError as error:
             raise self._translated(error) from self._harmless(error)
         return info
-
-    def _row_of(self, known: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """As litellm looks a model up: by its whole name, or by the name alone if its provider is the same."""
-        alone = known.get(self.model.partition("/")[2])
-        if alone is not None and alone.get("litellm_provider") == self._provider:
-            return alone
-        return known.get(self.model)
 
     def _library(self) -> ModuleType:
         """litellm, for providers that only it knows."""
@@ -283,7 +274,8 @@ class Gateway:
 
     def _parameters(self) -> list[str]:
         """What litellm passes on to the provider."""
-        return load().get_supported_openai_params(self.model) or []
+        litellm = available()
+        return [] if litellm is None else litellm.get_supported_openai_params(self.model) or []
 
     @property
     def _provider(self) -> str:

@@ -1,18 +1,15 @@
-"""litellm: imported here only, lazily, quietly and without the network; its table also without importing it."""
+"""litellm: imported here only, lazily, quietly and without the network."""
 
 from __future__ import annotations
 
 import atexit
 import functools
-import importlib.util
-import json
 import logging
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -75,27 +72,6 @@ def loaded() -> ModuleType | None:
 
 
 @functools.cache
-def table() -> Mapping[str, Mapping[str, Any]] | None:
-    """Litellm's table of models as its wheel has it, read without importing it; None if that is not the one in force.
-
-    Whoever has imported litellm may have changed its table, and `LITELLM_LOCAL_MODEL_COST_MAP=False` asks for
-    the newest one from the network.
-    """
-    if os.environ.get("LITELLM_LOCAL_MODEL_COST_MAP", "True").lower() != "true":
-        return None
-    try:
-        spec = importlib.util.find_spec("litellm")
-        folder = Path((spec.submodule_search_locations or [""])[0]) if spec is not None else Path()
-        content = json.loads((folder / _TABLE).read_text("utf-8"))
-    except (ImportError, OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None  # pyright: ignore[reportUnknownVariableType]  # any JSON
-
-
-_TABLE = "model_prices_and_context_window_backup.json"
-
-
-@functools.cache
 def _imported() -> ModuleType:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
@@ -136,13 +112,6 @@ def needing_litellm() -> frozenset[str]:
     litellm = available()
     names: list[str] = [] if litellm is None else litellm.types.utils.all_litellm_params
     return frozenset(names)
-
-
-PLAIN = frozenset(
-    "drop_params frequency_penalty logprobs max_tokens presence_penalty response_format seed stop temperature "
-    "tool_choice tools top_logprobs top_p".split()
-)
-"""Options of OpenAI's that all of its models but those that reason take by these names."""
 
 
 def mapped(model: str, options: Mapping[str, Any]) -> dict[str, Any]:

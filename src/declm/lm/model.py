@@ -19,6 +19,7 @@ from declm.lm.masking import shown
 from declm.lm.metered import Metered
 from declm.lm.observed import Observed
 from declm.lm.retried import Retried, RetryPolicy
+from declm.lm.table import PLAIN, is_peculiar
 from declm.lm.wire import PROVIDERS
 from declm.messages import Capabilities, Chunk, Request, Response
 from declm.settings import cache_place
@@ -117,7 +118,7 @@ class LM:
         else:
             gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured)
             metered = Metered(Limited(gateway, Limits(**shares), gateway.account, max_tokens), gateway.estimate)
-            if model.partition("/")[0] not in PROVIDERS:
+            if model.partition("/")[0] not in PROVIDERS or is_peculiar(model, None) or not options.keys() <= PLAIN:
                 preload()
         place = None if cache is None else cache_place(cache)
         layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), place, deadline)

@@ -107,9 +107,16 @@ class FunctionLM:
         """Do nothing: there is no cache."""
 
 
-@functools.lru_cache(maxsize=1024)
 def _words(text: str) -> int:
-    """Words of a message; those of a prefix come again in every call."""
+    return _words_of_demo(text) if len(text) <= _DEMO else len(text.split())
+
+
+_DEMO = 2_000
+"""Characters; shorter messages are mostly demonstrations, which come again in every call."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _words_of_demo(text: str) -> int:
     return len(text.split())
 
 
