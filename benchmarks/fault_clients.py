@@ -7,8 +7,6 @@ It judges nothing.
 
 from __future__ import annotations
 
-import json
-import os
 import resource
 import stat
 import sys
@@ -21,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from clients import answer
 
 Task = Mapping[str, Any]
 Found = dict[str, Any]
@@ -43,9 +43,9 @@ class Ours:
         place = Path(folder) / "replies.db" if cache else False
         return self._dm.LM(MODEL, api_base=url, api_key=KEY, cache=place, deadline=deadline_s, attempts=attempts)
 
-    def ask(self, lm: Any, question: str, **inputs: Any) -> str:
+    def ask(self, lm: Any, question: str) -> str:
         """The answer to a question."""
-        return str(self._dm.Predict("question -> answer", lm=lm)(question=question, **inputs).answer)
+        return str(self._dm.Predict("question -> answer", lm=lm)(question=question).answer)
 
     def number(self, lm: Any, question: str) -> int:
         """The answer to a question, which is a number."""
@@ -64,6 +64,11 @@ class Ours:
         """The answer of the LM in force."""
         return str(self._dm.Predict("question -> answer")(question=question).answer)
 
+    def carried(self, function: Callable[[], None]) -> Callable[[], None]:
+        """A function as the library wants it for a thread of the user's."""
+        carried: Callable[[], None] = self._dm.carry(function)
+        return carried
+
 
 class Theirs:
     """DSPy."""
@@ -75,14 +80,14 @@ class Theirs:
 
     def lm(self, url: str, folder: str, *, cache: bool, deadline_s: float = 30.0, attempts: int = 1) -> Any:
         """An LM at the server."""
-        self._dspy.configure_cache(disk_cache_dir=str(Path(folder) / "cache"), enable_memory_cache=False)
+        self._dspy.configure_cache(disk_cache_dir=str(Path(folder) / "cache"))
         options: dict[str, Any] = {"cache": cache, "timeout": deadline_s, "num_retries": attempts - 1}
         return self._dspy.LM(MODEL, api_base=url, api_key=KEY, **options)
 
-    def ask(self, lm: Any, question: str, **inputs: Any) -> str:
+    def ask(self, lm: Any, question: str) -> str:
         """The answer to a question."""
         with self._dspy.context(lm=lm):
-            return str(self._dspy.Predict("question -> answer")(question=question, **inputs).answer)
+            return str(self._dspy.Predict("question -> answer")(question=question).answer)
 
     def number(self, lm: Any, question: str) -> int:
         """The answer to a question, which is a number."""
@@ -102,6 +107,10 @@ class Theirs:
     def ask_there(self, question: str) -> str:
         """The answer of the LM in force."""
         return str(self._dspy.Predict("question -> answer")(question=question).answer)
+
+    def carried(self, function: Callable[[], None]) -> Callable[[], None]:
+        """The function as it is: DSPy has nothing for threads that it does not start itself."""
+        return function
 
 
 Library = Ours | Theirs
@@ -176,20 +185,12 @@ def threads(library: Library, task: Task) -> Found:
         found.append(tried(lambda: library.ask_there("?")))
 
     def start() -> None:
-        thread = threading.Thread(target=_carried(library, ask))
+        thread = threading.Thread(target=library.carried(ask))
         thread.start()
         thread.join()
 
     library.inside(lm, start)
     return found[0]
-
-
-def _carried(library: Library, function: Callable[[], None]) -> Callable[[], None]:
-    if isinstance(library, Ours):
-        import declm as dm
-
-        return dm.carry(function)
-    return function  # there is nothing like it
 
 
 CASES: Mapping[str, Callable[[Library, Task], Found]] = {
@@ -206,13 +207,7 @@ CASES: Mapping[str, Callable[[Library, Task], Found]] = {
 def main() -> None:
     """Do one task for each line."""
     library: Library = {"declm": Ours, "dspy": Theirs}[sys.argv[1]]()
-    out, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is no answer
-    print(json.dumps({"ready": os.getpid()}), file=out, flush=True)
-    for line in sys.stdin:
-        task = json.loads(line)
-        print(json.dumps(CASES[task["case"]](library, task)), file=out, flush=True)
-    out.flush()
-    os._exit(0)  # threads that hang at a server must not
+    answer(library, CASES)
 
 
 if __name__ == "__main__":

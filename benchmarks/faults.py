@@ -12,17 +12,16 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from clients import Client, Stuck
 from fault_clients import KEY
 from fault_server import Answer, FaultServer, completion, failure, serving
 from publish import faults_table
 from records import keep, surroundings
-from typing_extensions import Self
 
 HERE = Path(__file__).parent
 CLIENT = HERE / "fault_clients.py"
@@ -37,10 +36,6 @@ class Do(Protocol):
     """Lets a library do a task; `anew` in a fresh process."""
 
     def __call__(self, task: Mapping[str, Any], /, *, anew: bool = False) -> dict[str, Any]: ...
-
-
-class Stuck(Exception):
-    """A library did not come back."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +155,7 @@ def modes(do: Do, server: FaultServer) -> Outcome:
 
 def stampede(do: Do, server: FaultServer) -> Outcome:
     """Twenty threads that ask the same at once, with the cache on."""
-
-    def answer(body: Mapping[str, Any]) -> Answer:
-        return answering(body)
-
-    server.answer = answer
+    server.answer = answering
     found = do({"case": "calls", "questions": ["?"] * 20, "cache": True})
     return Outcome(f"{server.count} requests, {counted(found)}", server.count == 1)
 
@@ -222,63 +213,10 @@ FAULTS: Mapping[str, Callable[[Do, FaultServer], Outcome]] = {
     "25: reply of 20 kB, brackets in texts": quadratic,
     "28: reply of 100 MB": huge,
     "29: an input is missing": no_input,
-    "34: a thread of the user's": own_thread,
+    "34: a thread of the user's (with `dm.carry`)": own_thread,
     "36: the provider repeats the key": secrets,
 }
 """By the number of the project's promise."""
-
-
-class Client:
-    """A process that does tasks with one library, and is started anew where it is asked to."""
-
-    def __init__(self, python: str, library: str, url: str, folder: str) -> None:
-        self._command = [python, str(CLIENT), library]
-        self._place = {"url": url, "folder": folder}
-        self._child: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end()
-
-    def __call__(self, task: Mapping[str, Any], /, *, anew: bool = False) -> dict[str, Any]:
-        """What came of a task.
-
-        Raises:
-            Stuck: it took longer than `PATIENCE_S`.
-        """
-        if anew:
-            self._end()
-        child = self._child = self._child or self._started()
-        assert child.stdin is not None
-        assert child.stdout is not None
-        alarm = threading.Timer(PATIENCE_S, child.kill)
-        alarm.start()
-        try:
-            child.stdin.write(json.dumps({**self._place, **task}) + "\n")
-            child.stdin.flush()
-            line = child.stdout.readline()
-        finally:
-            alarm.cancel()
-        if not line:
-            raise Stuck
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def _started(self) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        return child
-
-    def _end(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child.communicate()
-        self._child = None
 
 
 def suffered(fault: Callable[[Do, FaultServer], Outcome], python: str, library: str) -> Outcome:
@@ -286,12 +224,18 @@ def suffered(fault: Callable[[Do, FaultServer], Outcome], python: str, library: 
     with (
         serving() as server,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        Client(python, library, server.url, folder) as do,
+        Client(CLIENT, python, library, patience_s=PATIENCE_S, stderr=subprocess.DEVNULL) as client,
     ):
+
+        def do(task: Mapping[str, Any], /, *, anew: bool = False) -> dict[str, Any]:
+            if anew:
+                client.end()
+            return client.do({"url": server.url, "folder": folder, **task})
+
         try:
             return fault(do, server)
-        except Stuck:
-            return Outcome(f"nothing within {PATIENCE_S:.0f} s", kept=False)
+        except Stuck as stuck:
+            return Outcome(str(stuck), kept=False)
 
 
 def parser() -> argparse.ArgumentParser:

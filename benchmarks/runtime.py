@@ -20,9 +20,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from clients import Client
 from publish import runtime_table
 from records import keep, surroundings
-from typing_extensions import Self
 
 HERE = Path(__file__).parent
 CLIENT = HERE / "runtime_clients.py"
@@ -82,37 +82,6 @@ CASES = (
 SCALES = {"us": 1e6, "ms": 1e3, "s": 1.0, "x": 1.0, "MB": 1e-6}
 
 
-class Client:
-    """A process that does tasks with one library."""
-
-    def __init__(self, python: str, library: str) -> None:
-        self._process = subprocess.Popen(
-            [python, str(CLIENT), library], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._answer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=30)
-
-    def do(self, task: Mapping[str, Any]) -> float:
-        """The figure of a task."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(task) + "\n")
-        self._process.stdin.flush()
-        return float(self._answer()["figure"])
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a client ended; what it says stands above")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-
 def measured(
     clients: Mapping[str, Client], urls: Mapping[float, str], cases: Sequence[Case], rounds: int
 ) -> list[dict[str, Any]]:
@@ -125,7 +94,7 @@ def measured(
             for library in order:
                 with tempfile.TemporaryDirectory() as folder:
                     task = {**case.task, "url": urls[case.delay_s], "folder": folder}
-                    figures[library].append(clients[library].do(task) * SCALES[case.unit])
+                    figures[library].append(clients[library].do(task)["figure"] * SCALES[case.unit])
         medians = {library: median(values) for library, values in figures.items()}
         ours, theirs = medians["declm"], medians.get("dspy")
         limit = case.goal if case.goal is not None else (case.share or 0) * theirs if theirs is not None else None
@@ -217,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         urls = {delay_s: stack.enter_context(serving(delay_s)) for delay_s in (0.0, DELAY_S)}
         pythons = {"declm": sys.executable} | ({"dspy": given.peers} if given.peers else {})
-        clients = {name: stack.enter_context(Client(python, name)) for name, python in pythons.items()}
+        clients = {name: stack.enter_context(Client(CLIENT, python, name)) for name, python in pythons.items()}
         rows = measured(clients, urls, cases, given.rounds)
     line: dict[str, Any] = {"rounds": given.rounds, "rows": rows, "surroundings": surroundings()}
     keep(line, given.out)

@@ -12,8 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from clients import answer
 
 Task = Mapping[str, Any]
 
@@ -196,11 +199,11 @@ CASES: Mapping[str, Callable[[Library, Task], float]] = {
 def main() -> None:
     """Do one task for each line."""
     library: Library = {"declm": Ours, "dspy": Theirs}[sys.argv[1]]()
-    out, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is no answer
-    print(json.dumps({"ready": True}), file=out, flush=True)
-    for line in sys.stdin:
-        task = json.loads(line)
-        print(json.dumps({"figure": CASES[task["case"]](library, task)}), file=out, flush=True)
+    answer(library, {name: partial(_figure, case) for name, case in CASES.items()})
+
+
+def _figure(case: Callable[[Library, Task], float], library: Library, task: Task) -> dict[str, float]:
+    return {"figure": case(library, task)}
 
 
 if __name__ == "__main__":
