@@ -63,6 +63,12 @@ def counted(found: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} x {kind}" for kind, count in found["kinds"].items())
 
 
+def warm(do: Do, server: FaultServer) -> None:
+    """Let a library import what it needs for its first call, which is no call's time."""
+    server.answer = answering
+    do({"case": "calls", "questions": ["first"]})
+
+
 # --- the faults, in the order of the promises
 
 
@@ -70,8 +76,7 @@ def late(answer: Answer) -> Callable[[Do, FaultServer], Outcome]:
     """Twenty calls with a deadline at a server that never ends."""
 
     def run(do: Do, server: FaultServer) -> Outcome:
-        server.answer = answering
-        do({"case": "calls", "questions": ["?"]})  # what a library imports at its first call is no call's time
+        warm(do, server)
         server.answer = lambda _body: answer
         found = do({"case": "calls", "questions": MANY, "deadline_s": DEADLINE_S, "attempts": 4})
         seconds = found["seconds"]
@@ -162,9 +167,11 @@ def stampede(do: Do, server: FaultServer) -> Outcome:
 
 def quadratic(do: Do, server: FaultServer) -> Outcome:
     """A reply of 20 kB that opens objects and texts and closes none."""
+    warm(do, server)
     server.answer = lambda _body: completion('["' + "{a" * 10_000)
     found = do({"case": "calls", "questions": ["?"]})
-    return Outcome(f"{counted(found)} after {found['seconds']:.1f} s", set(found["kinds"]) == {"ParseError"})
+    seconds = found["seconds"]  # of all replies: both libraries ask again
+    return Outcome(f"{counted(found)} after {seconds:.2f} s", set(found["kinds"]) == {"ParseError"} and seconds < 0.2)
 
 
 def huge(do: Do, server: FaultServer) -> Outcome:
