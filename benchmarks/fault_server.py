@@ -75,7 +75,7 @@ def failure(
 
 @dataclass
 class FaultServer:
-    """The server's address, what it will answer, and what it saw; header names are in lower case.
+    """The server's address, what it will answer, and what it saw: paths, headers with names in lower case, bodies.
 
     `abandoned` is set once a client has closed a connection before the end of a stream.
     """
@@ -84,6 +84,7 @@ class FaultServer:
     answer: Callable[[Mapping[str, Any]], Answer] = field(default=lambda _body: completion())
     bodies: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     headers: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
+    paths: list[str] = field(default_factory=list[str])
     abandoned: threading.Event = field(default_factory=threading.Event)
 
     def script(self, *answers: Answer) -> None:
@@ -122,6 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.server.state
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         state.bodies.append(body)
+        state.paths.append(self.path)
         state.headers.append({name.lower(): value for name, value in self.headers.items()})
         answer = state.answer(body)
         if answer.events is not None:

@@ -97,7 +97,7 @@ def test_each_fault_has_its_error_and_its_number_of_sends(
     assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("model", ["hosted_vllm/mine", "mistral/m", "deepseek/deepseek-chat"])
+@pytest.mark.parametrize("model", ["hosted_vllm/mine", "mistral/m", "xai/grok-3"])
 @pytest.mark.parametrize(("answer", "kind"), [(a, k) for a, k, _ in FAULTS if a.status in (401, 404, 429, 500)])
 def test_other_providers_are_read_the_same_way(
     server: FaultServer, model: str, answer: Answer, kind: type[LMError]

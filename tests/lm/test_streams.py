@@ -39,7 +39,7 @@ KEY = "canary-key-0123456789"
 SLACK_S = 3.0  # for a busy machine
 HI = Request((Message("system", "be brief"), Message("user", "hi")))
 ENDLESS = [f"word{i} " for i in range(3000)]
-MODELS = ["openai/gpt-4o-mini", "hosted_vllm/mine", "deepseek/deepseek-chat"]  # the last one through litellm
+MODELS = ["openai/gpt-4o-mini", "hosted_vllm/mine", "deepseek/deepseek-chat", "xai/grok-3"]  # by each of the three ways
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,7 +134,7 @@ def test_a_refusal_is_a_withheld_reply(server: FaultServer) -> None:
 
 def test_a_refusal_comes_empty_through_litellm(server: FaultServer) -> None:
     server.script(streamed({"refusal": "I can't "}, {"refusal": "help"}))  # it drops these deltas
-    text, _, response = split(list(gateway(server, "deepseek/deepseek-chat").stream(HI)))
+    text, _, response = split(list(gateway(server, "xai/grok-3").stream(HI)))
     assert (text, response.text) == ("", "")
 
 
@@ -388,7 +388,7 @@ def test_a_stream_that_would_pass_the_budget_is_not_sent(server: FaultServer) ->
 
 async def test_a_committed_reply_comes_from_the_cache_in_one_piece(server: FaultServer) -> None:
     server.script(streamed({"reasoning_content": "hm"}, "hel", "lo"))
-    lm = LM("deepseek/deepseek-reasoner", api_base=server.url, api_key=KEY)
+    lm = LM("xai/grok-3", api_base=server.url, api_key=KEY)
     response = split(list(lm.stream(HI)))[2]
     assert not split(list(lm.stream(HI)))[2].cached  # nobody has committed it
     lm.commit(HI, response)

@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from declm.errors import BadRequest, LMError, TimedOut, UnknownModel
+from declm.lm.codecs import CODED, Codec, NotCoded, is_tested
 from declm.lm.failures import causes, read_failure, translate, unwrapped
-from declm.lm.lanes import Put, ask_litellm, ask_openai
+from declm.lm.lanes import Put, ask_coded, ask_litellm, ask_openai
 from declm.lm.library import available, load, loaded, mapped, needing_litellm
 from declm.lm.masking import is_secret, scrub
 from declm.lm.modes import native_mode, schema_rules
@@ -128,12 +129,7 @@ class Gateway:
         limit_s: float | None = request.options.get("timeout", self.options.get("timeout"))
         options = self._asked(request)
         try:
-            if self._speaks_openai(options):
-                reply = self._counted(request, await self._ask_openai(request, options, limit_s, put))
-                usd = self._prices.usd(reply)
-            else:
-                call = self._call(request, options)
-                reply, usd = await asyncio.wait_for(ask_litellm(self._library(), call, put), limit_s)
+            reply, usd = await self._ask(request, options, limit_s, put)
         except asyncio.TimeoutError as error:
             raise TimedOut(f"{self.model!r} did not answer within {limit_s} s", model=self.model) from error
         except LMError:
@@ -157,10 +153,25 @@ class Gateway:
             options.setdefault("drop_params", True)  # what a search asks for is a wish, the LM's own options are not
         return {k: v for k, v in options.items() if v is not None and k not in _OURS}
 
-    def _speaks_openai(self, options: Mapping[str, Any]) -> bool:
-        """Whether our own wire serves: not for what only litellm can do, such as its own callbacks."""
-        if self._provider not in PROVIDERS:
-            return False
+    async def _ask(
+        self, request: Request, options: Mapping[str, Any], limit_s: float | None, put: Put | None
+    ) -> tuple[Reply, float | None]:
+        """The reply, by the fastest way that serves, and its price in USD, if that is known."""
+        if self._provider in PROVIDERS and self._is_direct(options):
+            reply = await self._ask_openai(request, options, limit_s, put)
+        else:
+            library = self._library()
+            try:
+                if self._provider not in CODED or not self._is_direct(options) or not is_tested():
+                    raise NotCoded
+                reply = await ask_coded(self._codec, _turns(request), options, limit_s, put)
+            except NotCoded:
+                return await asyncio.wait_for(ask_litellm(library, self._call(request, options), put), limit_s)
+        reply = self._counted(request, reply)
+        return reply, self._prices.usd(reply)
+
+    def _is_direct(self, options: Mapping[str, Any]) -> bool:
+        """Whether a chat completion past litellm serves: not for what only it can do, such as its own callbacks."""
         if self.model.startswith("openai/responses/") or (self._row or {}).get("mode") not in (None, "chat"):
             return available() is None
         if options.keys() - PLAIN and options.keys() & needing_litellm():
@@ -201,7 +212,7 @@ class Gateway:
         return {
             **options,
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "messages": _turns(request),
             "api_base": self.api_base,
             "api_key": self.api_key,
             "num_retries": 0,
@@ -269,6 +280,10 @@ class Gateway:
         return load()
 
     @functools.cached_property
+    def _codec(self) -> Codec:
+        return Codec(self._library(), self.model, self.api_base, self.api_key)
+
+    @functools.cached_property
     def _prices(self) -> Prices:
         return Prices(self.model, self._row)
 
@@ -325,6 +340,10 @@ class _Call:
 
 _redacted = functools.lru_cache(maxsize=256)(redact)
 """Of the few addresses that a process knows; each call names its own."""
+
+
+def _turns(request: Request) -> list[dict[str, Any]]:
+    return [{"role": m.role, "content": m.content} for m in request.messages]
 
 
 def _routing(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""The two ways to a provider: our own OpenAI wire over pooled connections, and litellm for everything else."""
+"""The ways to a provider: our own OpenAI wire and litellm's codecs over pooled connections, litellm for the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from declm.lm.codecs import Codec
 from declm.lm.connections import fetch, listen
 from declm.lm.wire import BrokenOff, Listener, Refused, Reply, complaint, parsed, read
 from declm.messages import Chunk
@@ -40,6 +41,46 @@ async def ask_openai(
             piece = listener.hear(parsed(data))
             if piece is not None:
                 put(piece)
+    return _ended(listener, put)
+
+
+async def ask_coded(
+    codec: Codec,
+    messages: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+    limit_s: float | None,
+    put: Put | None,
+) -> Reply:
+    """Ask a provider in its own words, which litellm's codec writes and reads; errors as in `ask_openai`.
+
+    Raises:
+        NotCoded: litellm itself must be asked; nothing has been sent.
+    """
+    written = codec.write(messages, options, stream=put is not None)
+    if put is None:
+        return codec.read(written, await fetch(written.url, written.headers, written.body, limit_s))
+    listener = Listener("tools" in options)
+    async with aclosing(listen(written.url, written.headers, written.body, limit_s)) as events:
+        async for event in codec.listen(_lines(events, listener)):
+            piece = listener.hear(event)
+            if piece is not None:
+                put(piece)
+    return _ended(listener, put)
+
+
+async def _lines(events: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[str]:
+    """Events as litellm's codecs read them, which would raise anything for one that tells of a failure."""
+    async for data in events:
+        if data == b"[DONE]":
+            listener.finish = listener.finish or "stop"
+            return
+        content = parsed(data)
+        if content.get("error"):
+            raise Refused(complaint(content))
+        yield f"data: {data.decode('utf-8', 'replace')}"
+
+
+def _ended(listener: Listener, put: Put) -> Reply:
     rest = listener.held_back()
     if rest is not None:
         put(rest)

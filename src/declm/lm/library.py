@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -63,6 +64,11 @@ def available() -> ModuleType | None:
         return None
 
 
+def part(name: str) -> ModuleType:
+    """A module inside litellm, which nobody promises to stay as it is."""
+    return import_module(f"litellm.{name}")
+
+
 def loaded() -> ModuleType | None:
     """litellm, if somebody has imported it already."""
     module = sys.modules.get("litellm")
@@ -78,6 +84,8 @@ def _imported() -> ModuleType:
 
     atexit.register(TRAFFIC.close)  # after litellm has registered its own clean-up, and so before that runs
     litellm.suppress_debug_info = True
+    if litellm.disable_hf_tokenizer_download is None:  # it would, to count the tokens of a stream
+        litellm.disable_hf_tokenizer_download = True
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # failures reach the caller as exceptions
     # Builds their Pydantic classes now, while the warnings that this raises are ignored.
     litellm.ModelResponse()

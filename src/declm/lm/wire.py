@@ -137,7 +137,8 @@ def read(reply: Mapping[str, Any]) -> Reply:
     try:
         choice: Mapping[str, Any] = reply["choices"][0]
         message: Mapping[str, Any] = choice["message"]
-        arguments = "".join(_arguments(message))
+        calls: Sequence[Mapping[str, Any]] = message.get("tool_calls") or ()
+        arguments = "".join(_arguments(calls[:1]))
         text, finish = arguments or _plain(message.get("content")), _finish(choice.get("finish_reason"))
         extras: Mapping[str, Any] = message.get("provider_specific_fields") or {}
         refusal = message.get("refusal") or extras.get("refusal")  # litellm keeps it in either place
@@ -165,6 +166,7 @@ class Listener:
     _thought: list[str] = field(default_factory=list[str])
     _refused: list[str] = field(default_factory=list[str])
     _usage: object = None
+    _first: object = None
 
     def hear(self, event: Mapping[str, Any]) -> Chunk | None:
         """Take an event; the piece of the reply that a reader may be shown, if there is one.
@@ -180,7 +182,8 @@ class Listener:
             choices: Sequence[Mapping[str, Any]] = event.get("choices") or ({},)
             choice = choices[0]
             delta: Mapping[str, Any] = choice.get("delta") or choice.get("message") or {}  # some send all in one
-            content, arguments, reasoning = _plain(delta.get("content")), "".join(_arguments(delta)), _thought(delta)
+            content, reasoning = _plain(delta.get("content")), _thought(delta)
+            arguments = "".join(_arguments(self._of_first(delta.get("tool_calls") or ())))
         except (KeyError, TypeError, AttributeError) as error:
             raise Unreadable(f"no event of a reply: {str(event)[:200]}") from error
         self.finish = choice.get("finish_reason") or self.finish
@@ -190,6 +193,12 @@ class Listener:
         self._refused.append(str(delta.get("refusal") or ""))
         shown = arguments if self.tools else content or arguments
         return Chunk(shown, reasoning) if shown or reasoning else None
+
+    def _of_first(self, calls: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """What belongs to the tool that was called first; providers number them from anywhere, or not at all."""
+        if calls and self._first is None:
+            self._first = calls[0].get("index", -1)
+        return [call for call in calls if call.get("index", -1) == self._first][: 1 if self._first == -1 else None]
 
     def held_back(self) -> Chunk | None:
         """What a reader has not been shown yet, once all has been heard: what was said aside, or a refusal."""
@@ -232,11 +241,9 @@ def _plain(content: str | Iterable[Mapping[str, Any]] | None) -> str:
     return "".join(part.get("text") or "" for part in content)
 
 
-def _arguments(message: Mapping[str, Any]) -> Iterable[str]:
-    """The arguments of the first tool that is called, or a piece of them."""
-    calls: Sequence[Mapping[str, Any]] = message.get("tool_calls") or ()
-    first = calls[:1] if all("index" not in call for call in calls) else [c for c in calls if not c["index"]]
-    return (call["function"].get("arguments") or "" for call in first)
+def _arguments(calls: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """What a tool is called with, or a piece of it."""
+    return (call["function"].get("arguments") or "" for call in calls)
 
 
 def _thought(message: Mapping[str, Any]) -> str:
