@@ -35,6 +35,9 @@ from declm.usage import Usage
 _CONSTRAINING = frozenset({"hosted_vllm", "lm_studio", "ollama", "ollama_chat", "llamafile"})
 # Where a provider's endpoint variable is not named after it.
 _VARIABLE_NAMES: Mapping[str, str] = {"ollama_chat": "OLLAMA", "text-completion-openai": "OPENAI"}
+_RESPONSES = "openai/responses/"
+"""What models are called that OpenAI's responses API is to answer for."""
+_TEXT = "text-completion-openai/"
 _CLIENT_TIMEOUT_S = 86_400.0
 """Of litellm's own clients, the same for every call; our own limit is the one that holds."""
 
@@ -172,7 +175,7 @@ class Gateway:
 
     def _is_direct(self, options: Mapping[str, Any]) -> bool:
         """Whether a chat completion past litellm serves: not for what only it can do, such as its own callbacks."""
-        if self.model.startswith("openai/responses/") or (self._row or {}).get("mode") not in (None, "chat"):
+        if self.model.startswith(_RESPONSES) or (self._row or {}).get("mode") not in (None, "chat"):
             return available() is None
         if options.keys() - PLAIN and options.keys() & needing_litellm():
             return False
@@ -209,10 +212,15 @@ class Gateway:
         """What litellm is called with."""
         if "tools" in options:  # litellm would import a package that it does not require
             options = {"_skip_mcp_handler": True, **options}
+        model, turns = self.model, _turns(request)
+        if self._completes_text:
+            # litellm would take each turn for a prompt of its own.
+            model = f"{_TEXT}{self.model.removeprefix('openai/')}" if self._provider == "openai" else model
+            turns = [{"role": "user", "content": "\n\n".join(message.content for message in request.messages)}]
         return {
             **options,
-            "model": self.model,
-            "messages": _turns(request),
+            "model": model,
+            "messages": turns,
             "api_base": self.api_base,
             "api_key": self.api_key,
             "num_retries": 0,
@@ -221,6 +229,11 @@ class Gateway:
             # open a connection for each. Its timeout restarts with every byte too, so that a slow drip would pass it.
             "timeout": _CLIENT_TIMEOUT_S,
         }
+
+    @property
+    def _completes_text(self) -> bool:
+        """Whether it is a model without turns, which goes on with one text."""
+        return self.model.startswith("text-completion-") or (self._row or {}).get("mode") == "completion"
 
     def _counted(self, request: Request, reply: Reply) -> Reply:
         """The reply with its tokens counted roughly, if the server has not counted them."""
@@ -256,17 +269,23 @@ class Gateway:
         Raises:
             UnknownModel: there is no such provider, or none without litellm.
         """
+        found = self._looked_up(self.model.replace(_RESPONSES, "openai/", 1))
+        if found is None and self._provider == "openai":
+            found = self._looked_up(self.model.replace("openai/", _TEXT, 1))
+        return found
+
+    def _looked_up(self, name: str) -> Mapping[str, Any] | None:
         if self._provider in PROVIDERS:
             # Whoever has imported litellm may have changed its table, and it knows whose model was finetuned.
             known = None if loaded() is not None or "/ft:" in self.model else table()
             if known is not None:
-                return row(known, self.model)
+                return row(known, name)
             if available() is None:
                 return None
         litellm = self._library()
         try:
-            litellm.get_llm_provider(self.model, api_base=self.api_base)
-            info: Mapping[str, Any] = litellm.get_model_info(self.model)
+            litellm.get_llm_provider(name, api_base=self.api_base)
+            info: Mapping[str, Any] = litellm.get_model_info(name)
         except litellm.exceptions.ModelNotMappedError:
             return None
         except litellm.exceptions.BadRequestError as error:
@@ -285,7 +304,7 @@ class Gateway:
 
     @functools.cached_property
     def _prices(self) -> Prices:
-        return Prices(self.model, self._row)
+        return Prices(self.model.replace(_RESPONSES, "openai/", 1), self._row)
 
     def _parameters(self) -> list[str]:
         """What litellm passes on to the provider."""
