@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from declm.fields import Input, Note, Output
     from declm.formats.parsing import Parsed, parse, parse_partial
     from declm.history import CallHistory
-    from declm.lm import LM
+    from declm.lm import LM, Embedder
     from declm.messages import Message, Request, Response
     from declm.module import Module, Prediction
     from declm.optimizers import Optimized
@@ -82,6 +82,7 @@ __all__ = [
     "DeadlineExceeded",
     "DeclmError",
     "Demo",
+    "Embedder",
     "Input",
     "InputError",
     "Interrupted",
@@ -148,6 +149,7 @@ _HOMES = {
     "CallHistory": "history",
     "ChainOfThought": "predictors",
     "Demo": "demo",
+    "Embedder": "lm",
     "Input": "fields",
     "LM": "lm",
     "Message": "messages",

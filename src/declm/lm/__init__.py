@@ -3,17 +3,19 @@
     cached(retried(metered(limited(transport))))
 
 `base` holds what layers share, `streams` what transports do. `gateway` (providers) and `local` (llama.cpp in
-this process) are the transports; a provider is reached by one of two `lanes`, our own `wire` over
-`connections`, or litellm's `library`; its `table` of models serves both. `cached`, `retried`, `metered` and
-`limited` are layers around one LM, `routed` and `cascaded` around `several`; `model` puts them together. Below
-`cached` lie `keys`, `flights` (equal calls are sent once) and `replies`, which are kept by `store` (SQLite,
-with `leases` between processes) or `redis_store`; below `limited` lie the `gates` of accounts. `recorded` puts
-calls on `tapes` and answers from them; `observed` tells callbacks.
+this process) are the transports; a provider is reached by one of three `lanes`: our own `wire` or litellm's
+`codecs` over `connections`, or litellm's `library`; its `table` of models serves all. `cached`, `retried`,
+`metered` and `limited` are layers around one LM, `routed` and `cascaded` around `several`; `model` puts them
+together. Below `cached` lie `keys`, `flights` (equal calls are sent once) and `replies`, which are kept by
+`store` (SQLite, with `leases` between processes) or `redis_store`; below `limited` lie the `gates` of accounts.
+`recorded` puts calls on `tapes` and answers from them; `observed` tells callbacks. `embedder` turns texts into
+`vectors`, by transports of its own (`embeddings`) inside the same layers.
 """
 
 from declm.lm.base import Layer, Send, Sleep, Steps, Wait
 from declm.lm.cached import Cached
 from declm.lm.cascaded import Cascaded
+from declm.lm.embedder import Embedder
 from declm.lm.gates import Limits
 from declm.lm.library import register_local
 from declm.lm.limited import Limited
@@ -27,6 +29,7 @@ __all__ = [
     "LM",
     "Cached",
     "Cascaded",
+    "Embedder",
     "Layer",
     "Limited",
     "Limits",

@@ -70,12 +70,7 @@ class Cached(Layer):
         super().commit(request, response)
 
     def _open(self, request: Request) -> Cache | None:
-        if not request.cacheable:
-            return None
-        place = settings.current().cache if self._cache is None else self._cache
-        if place is False:
-            return None
-        return default_cache() if place is None or place is True else cache_at(place)
+        return opened(self._cache) if request.cacheable else None
 
     def _together(self, cache: Cache, key: str, request: Request, began_s: float) -> Steps:
         """Lead the flight of a key, or take what its leader gets."""
@@ -139,6 +134,18 @@ class Cached(Layer):
         if left_s is None or self._deadline_s is None or self._deadline_s - left_s < 0.001:
             return request
         return replace(request, options={**request.options, "deadline": left_s})
+
+
+def opened(cache: bool | Path | Url | None) -> Cache | None:
+    """The cache to use; None for none.
+
+    Args:
+        cache: True, False or a place beat the settings in force, None leaves it to them (on by default).
+    """
+    place = settings.current().cache if cache is None else cache
+    if place is False:
+        return None
+    return default_cache() if place is None or place is True else cache_at(place)
 
 
 def _shared(error: BaseException) -> LMError | None:

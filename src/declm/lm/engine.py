@@ -11,7 +11,7 @@ import atexit
 import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,20 +38,24 @@ class EngineOptions:
         slots: calls served at once; default one per two threads, at most 8 and as memory allows.
             Measured on two cores: one slot answers 1.8 times as fast as four.
         n_ctx: tokens of prompt and reply of one call; default the model's own limit or 8192.
+        embeds: it turns texts into vectors instead of going on with them.
     """
 
     threads: int | None = None
     slots: int | None = None
     n_ctx: int | None = None
+    embeds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an engine will use: threads, slots, and tokens of context per slot."""
+    """What an engine will use: threads, slots, and tokens of context per slot; `pools` if told how to embed."""
 
     threads: int
     slots: int
     n_ctx: int
+    embeds: bool = False
+    pools: bool = False
 
 
 def plan(path: Path, options: EngineOptions) -> Plan:
@@ -68,7 +72,8 @@ def plan(path: Path, options: EngineOptions) -> Plan:
     n_ctx = min(options.n_ctx or _CONTEXT, trained)
     affordable = int(memory_bytes() / 4 // max(1, n_ctx * _cache_bytes(header, architecture)))
     slots = options.slots or max(1, min(threads // 2, 8, affordable))
-    return Plan(threads, slots, n_ctx)
+    pools = options.embeds and f"{architecture}.pooling_type" not in header
+    return Plan(threads, slots, n_ctx, options.embeds, pools)
 
 
 def _asked_threads() -> int | None:
@@ -120,6 +125,10 @@ class Engine:
         with each chunk as it comes, in a thread of the engine.
         """
         return self._pool.submit(self._answer, dict(body), stop, put)
+
+    def embed(self, texts: Sequence[str]) -> Future[dict[str, Any]]:
+        """Start to turn texts into vectors; the future holds what OpenAI's API answers, or `{"error": ...}`."""
+        return self._pool.submit(lambda: self._loaded().handle_embeddings({"input": list(texts)}))
 
     def grammar(self, schema: Mapping[str, Any]) -> str:
         """Write a JSON schema as a grammar that leaves no choice of white space.
@@ -180,6 +189,11 @@ def _load(path: Path, plan: Plan) -> Any:
     params.n_batch = params.n_ubatch = _PROMPT_BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = plan.threads
     params.cache_ram_mib = _PREFIX_CACHE_MIB  # prompts of other predictors stay warm when they take turns
+    if plan.embeds:
+        params.embedding = True
+        params.n_batch = params.n_ubatch = plan.n_ctx  # a text is read in one go
+        if plan.pools:  # the model was trained to go on with texts, and has no vector of its own for one
+            params.pooling_type = library.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.verbosity = -1
     params.warmup = False
     # The library always listens on a loopback port: nobody else may use it.

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapp
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from declm.errors import BadRequest, LMError, TimedOut, UnknownModel
 from declm.lm.codecs import CODED, Codec, NotCoded, is_tested
@@ -55,6 +55,8 @@ class Gateway:
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
     structured: bool | None = None
+    _mode: ClassVar[str] = "chat"
+    """What litellm's table calls the requests that are sent past it."""
 
     @property
     def identity(self) -> str:
@@ -175,7 +177,7 @@ class Gateway:
 
     def _is_direct(self, options: Mapping[str, Any]) -> bool:
         """Whether a chat completion past litellm serves: not for what only it can do, such as its own callbacks."""
-        if self.model.startswith(_RESPONSES) or (self._row or {}).get("mode") not in (None, "chat"):
+        if self.model.startswith(_RESPONSES) or (self._row or {}).get("mode") not in (None, self._mode):
             return available() is None
         if options.keys() - PLAIN and options.keys() & needing_litellm():
             return False

@@ -66,7 +66,7 @@ class Local:
         if pinned is not None:
             return f"{self.model} {pinned.gguf_sha256[:16]} {canonical(options)}"
         try:
-            path = self._path()
+            path = self.path()
             state = path.stat()
         except (UnknownModel, MissingExtra, OSError):
             return f"{self.model} {canonical(options)}"
@@ -126,9 +126,10 @@ class Local:
             UnknownModel: the file can't be found or read.
         """
         chosen = {k: self.options[k] for k in ENGINE_OPTIONS & self.options.keys()}
-        return ENGINES.get(self._path(), EngineOptions(**chosen))
+        return ENGINES.get(self.path(), EngineOptions(**chosen))
 
-    def _path(self) -> Path:
+    def path(self) -> Path:
+        """Where the file is; raises as `engine` does."""
         if not self._known:
             self._known.append(model_path(self.name))
         return self._known[0]

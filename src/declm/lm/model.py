@@ -103,11 +103,11 @@ class LM:
         structured: bool | None = None,
         **options: Any,
     ) -> None:
-        _check_model(model)
+        check_model(model)
         sampling = {k: v for k, v in (("temperature", temperature), ("max_tokens", max_tokens)) if v is not None}
         shares = {"concurrency": concurrency, "rpm": rpm, "tpm": tpm}
         given_shares = {k: v for k, v in shares.items() if v is not None}
-        _check_numbers({**sampling, "deadline": deadline}, {"attempts": attempts, **given_shares})
+        check_numbers({**sampling, "deadline": deadline}, {"attempts": attempts, **given_shares})
         metered: Metered
         if model.startswith("local/"):
             if api_base is not None or api_key is not None:
@@ -254,7 +254,8 @@ def _named(name: str) -> LM:
     return LM(name)
 
 
-def _check_model(model: str) -> None:
+def check_model(model: str) -> None:
+    """Raise UnknownModel or UsageError for a name without its provider."""
     if not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
         raise UsageError(f"model={clip(repr(model), 80)} must be a text such as 'openai/gpt-5-mini'")
     provider, _, name = model.partition("/")
@@ -268,7 +269,8 @@ def _check_model(model: str) -> None:
     )
 
 
-def _check_numbers(numbers: Mapping[str, Any], counts: Mapping[str, object]) -> None:
+def check_numbers(numbers: Mapping[str, Any], counts: Mapping[str, object]) -> None:
+    """Raise UsageError for a number below 0 or a count below 1."""
     for name, value in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
             raise UsageError(f"{name}={value!r} must be a number from 0")

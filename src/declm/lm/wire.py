@@ -73,13 +73,12 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
-def address(provider: Provider, api_base: str | None) -> str | None:
-    """URL for chat completions; None if nobody has said where the server is."""
+def address(provider: Provider, api_base: str | None, route: str = "chat/completions") -> str | None:
+    """URL for one kind of request; None if nobody has said where the server is."""
     base = api_base or next((url for name in provider.bases if (url := os.environ.get(name))), provider.base)
     if not base:
         return None
-    base = base.rstrip("/")
-    return base if base.endswith("/chat/completions") else f"{base}/chat/completions"
+    return f"{base.rstrip('/').removesuffix('/chat/completions')}/{route}"
 
 
 def headers(url: str, key: str | None, options: Mapping[str, Any]) -> dict[str, str]:
