@@ -335,3 +335,59 @@ def test_another_version_of_litellm_is_asked_through_its_front_door(
         assert "python" in answering.headers[0]["user-agent"].lower() or "litellm" in answering.headers[0]["user-agent"]
     finally:
         codecs.is_tested.cache_clear()
+
+
+def marks(body: Mapping[str, Any]) -> list[bool]:
+    """Which of the system's texts and the turns end what is kept."""
+    turns = [*body.get("system", ()), *body["messages"]]
+    return ["cache_control" in json.dumps(turn) for turn in turns]
+
+
+DEMO = (Message("user", "one"), Message("assistant", "1"))
+ASKED_AGAIN = (Message("assistant", "3"), Message("user", "no"))
+
+
+@pytest.mark.parametrize(
+    ("request_", "kept"),
+    [
+        (Request((Message("system", "be brief"), Message("user", "hi"))), [True, False]),
+        (Request((Message("system", "be brief"), *DEMO, Message("user", "two"))), [False, False, True, False]),
+        (
+            Request((Message("system", "be brief"), *DEMO, Message("user", "two"), *ASKED_AGAIN), asked=1),
+            [False, False, True, False, False, False],
+        ),
+        (
+            Request((Message("system", "be brief"), *DEMO, Message("user", "two"), Message("user", "no")), asked=1),
+            [False, False, True, False],  # Anthropic's two turns of one role become one
+        ),
+        (Request((Message("user", "hi"),)), [False]),
+    ],
+)
+def test_the_constant_beginning_of_a_prompt_is_marked_for_the_provider(
+    answering: FaultServer, request_: Request, kept: list[bool]
+) -> None:
+    model, given = "anthropic/claude-sonnet-4-5", {"api_base": answering.url, "api_key": KEY, "cache": False}
+    LM(model, **given).complete(request_)
+    LM(model, prompt_cache=False, **given).complete(request_)
+    marked, plain = answering.bodies
+    assert marks(marked) == kept
+    assert not any(marks(plain))
+
+
+def test_providers_that_keep_prompts_by_themselves_are_sent_no_mark(answering: FaultServer) -> None:
+    for model in ("openai/gpt-4o-mini", "deepseek/deepseek-chat", "anthropic/of-tomorrow"):
+        LM(model, api_base=answering.url, api_key=KEY, cache=False).complete(HI)
+    assert "cache_control" not in json.dumps(answering.bodies)
+
+
+def test_what_a_provider_has_kept_costs_less(server: FaultServer) -> None:
+    lm = LM("anthropic/claude-sonnet-4-5", api_base=server.url, api_key=KEY, cache=False)
+    server.script(said_by_anthropic("1", input_tokens=1, cache_creation_input_tokens=2000, cache_read_input_tokens=0))
+    first = lm.complete(HI).usage
+    server.script(said_by_anthropic("1", input_tokens=1, cache_creation_input_tokens=0, cache_read_input_tokens=2000))
+    later = lm.complete(HI).usage
+    assert first.input_tokens == later.input_tokens == 2001
+    assert (first.usd, later.usd) == (
+        pytest.approx(1 * 3e-6 + 2000 * 3.75e-6 + 3 * 15e-6),
+        pytest.approx(1 * 3e-6 + 2000 * 3e-7 + 3 * 15e-6),
+    )

@@ -12,8 +12,8 @@ from declm.lm.wire import Reply
 ROW = {"input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6, "cache_read_input_token_cost": 5e-7}
 
 
-def reply(prompt: int | None = 100, said: int | None = 10, cached: int = 0) -> Reply:
-    return Reply("hi", None, "stop", prompt, said, cached)
+def reply(prompt: int | None = 100, said: int | None = 10, cached: int = 0, written: int = 0) -> Reply:
+    return Reply("hi", None, "stop", prompt, said, cached, written)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,9 @@ def reply(prompt: int | None = 100, said: int | None = 10, cached: int = 0) -> R
         (ROW, reply(cached=60), 40 * 2e-6 + 60 * 5e-7 + 10 * 8e-6),
         ({**ROW, "cache_read_input_token_cost": None}, reply(cached=60), 100 * 2e-6 + 10 * 8e-6),
         (ROW, reply(cached=500), 100 * 5e-7 + 10 * 8e-6),
+        ({**ROW, "cache_creation_input_token_cost": 3e-6}, reply(written=60), 40 * 2e-6 + 60 * 3e-6 + 10 * 8e-6),
+        (ROW, reply(cached=80, written=60), 80 * 5e-7 + 20 * 2e-6 + 10 * 8e-6),
+        ({**ROW, "cache_creation_input_token_cost_above_1hr": 9e-6}, reply(), 100 * 2e-6 + 10 * 8e-6),
         ({"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}, reply(), 0.0),
     ],
 )

@@ -38,6 +38,7 @@ _VARIABLE_NAMES: Mapping[str, str] = {"ollama_chat": "OLLAMA", "text-completion-
 _RESPONSES = "openai/responses/"
 """What models are called that OpenAI's responses API is to answer for."""
 _TEXT = "text-completion-openai/"
+_CACHES = "supports_prompt_caching"
 _CLIENT_TIMEOUT_S = 86_400.0
 """Of litellm's own clients, the same for every call; our own limit is the one that holds."""
 
@@ -55,6 +56,7 @@ class Gateway:
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
     structured: bool | None = None
+    prompt_cache: bool = True
     _mode: ClassVar[str] = "chat"
     """What litellm's table calls the requests that are sent past it."""
 
@@ -169,7 +171,7 @@ class Gateway:
             try:
                 if self._provider not in CODED or not self._is_direct(options) or not is_tested():
                     raise NotCoded
-                reply = await ask_coded(self._codec, _turns(request), options, limit_s, put)
+                reply = await ask_coded(self._codec, self._turns(request), options, limit_s, put)
             except NotCoded:
                 return await asyncio.wait_for(ask_litellm(library, self._call(request, options), put), limit_s)
         reply = self._counted(request, reply)
@@ -214,7 +216,7 @@ class Gateway:
         """What litellm is called with."""
         if "tools" in options:  # litellm would import a package that it does not require
             options = {"_skip_mcp_handler": True, **options}
-        model, turns = self.model, _turns(request)
+        model, turns = self.model, self._turns(request)
         if self._completes_text:
             # litellm would take each turn for a prompt of its own.
             model = f"{_TEXT}{self.model.removeprefix('openai/')}" if self._provider == "openai" else model
@@ -231,6 +233,15 @@ class Gateway:
             # open a connection for each. Its timeout restarts with every byte too, so that a slow drip would pass it.
             "timeout": _CLIENT_TIMEOUT_S,
         }
+
+    def _turns(self, request: Request) -> list[dict[str, Any]]:
+        """The messages, with a mark where the provider may end what it keeps of the prompt, if it wants to be told."""
+        turns: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in request.messages]
+        last = _constant(request) - 1
+        if self.prompt_cache and last >= 0 and "claude" in self.model and (self._row or {}).get(_CACHES):
+            part = {"type": "text", "text": request.messages[last].content, "cache_control": {"type": "ephemeral"}}
+            turns[last]["content"] = [part]
+        return turns
 
     @property
     def _completes_text(self) -> bool:
@@ -363,8 +374,12 @@ _redacted = functools.lru_cache(maxsize=256)(redact)
 """Of the few addresses that a process knows; each call names its own."""
 
 
-def _turns(request: Request) -> list[dict[str, Any]]:
-    return [{"role": m.role, "content": m.content} for m in request.messages]
+def _constant(request: Request) -> int:
+    """How many messages come before the question, which a refused reply and a complaint may follow."""
+    messages, end = request.messages, len(request.messages)
+    for _ in range(request.asked):
+        end -= 2 if messages[end - 2].role == "assistant" else 1  # an empty reply is not shown
+    return end - 1
 
 
 def _routing(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,14 +27,20 @@ class Prices:
         row = self.row
         if row is None or reply.input_tokens is None or reply.output_tokens is None:
             return None
-        each, cached = row.get("input_cost_per_token"), row.get("cache_read_input_token_cost")
-        out = row.get("output_cost_per_token")
-        if each is None or out is None or any("_above_" in name and row[name] is not None for name in row):
+        each, out = row.get("input_cost_per_token"), row.get("output_cost_per_token")
+        if each is None or out is None or any(map(self._is_tier, row)):
             return self._asked(reply)
+        read, write = row.get("cache_read_input_token_cost"), row.get("cache_creation_input_token_cost")
         # A server may count what it has cached apart from the prompt, but never more than once.
         again = min(reply.cached_tokens, reply.input_tokens)
-        fresh = reply.input_tokens - again
-        return float(fresh * each + again * (each if cached is None else cached) + reply.output_tokens * out)
+        written = min(reply.written_tokens, reply.input_tokens - again)
+        fresh = reply.input_tokens - again - written
+        apart = again * (each if read is None else read) + written * (each if write is None else write)
+        return float(fresh * each + apart + reply.output_tokens * out)
+
+    def _is_tier(self, name: str) -> bool:
+        """Whether a price holds from some size of the prompt; nothing is cached for an hour here."""
+        return "_above_" in name and not name.endswith("_above_1hr") and self.row is not None and bool(self.row[name])
 
     def _asked(self, reply: Reply) -> float | None:
         """By litellm, which knows tiers."""
@@ -47,6 +53,7 @@ class Prices:
                 prompt_tokens=reply.input_tokens,
                 completion_tokens=reply.output_tokens,
                 cache_read_input_tokens=reply.cached_tokens,
+                cache_creation_input_tokens=reply.written_tokens,
             )
         except Exception:  # noqa: BLE001  # litellm raises a bare one for some models without a price
             return None

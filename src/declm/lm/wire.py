@@ -45,7 +45,10 @@ PROVIDERS: Mapping[str, Provider] = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply says, and the tokens that the server counted, None if it did not."""
+    """What a reply says, and the tokens that the server counted, None if it did not.
+
+    Of the prompt's tokens, `cached_tokens` came from the provider's cache, and `written_tokens` went into it.
+    """
 
     text: str
     reasoning: str | None
@@ -53,6 +56,7 @@ class Reply:
     input_tokens: int | None
     output_tokens: int | None
     cached_tokens: int = 0
+    written_tokens: int = 0
 
 
 class Unreadable(ValueError):
@@ -255,13 +259,14 @@ def _finish(reason: object) -> Finish:
     return _FINISH.get(reason, "stop") if isinstance(reason, str) else "stop"
 
 
-def _counted(usage: object) -> tuple[int | None, int | None, int]:
-    """Tokens of the prompt, of the reply, and of the prompt's cached beginning; servers leave out what they like."""
-    details = _member(usage, "prompt_tokens_details")
-    cached = _member(details, "cached_tokens")
+def _counted(usage: object) -> tuple[int | None, int | None, int, int]:
+    """Tokens of a `Reply`, in its order; servers leave out what they like."""
+    cached = _member(_member(usage, "prompt_tokens_details"), "cached_tokens")
+    written = _member(usage, "cache_creation_input_tokens")
     found = _member(usage, "prompt_tokens"), _member(usage, "completion_tokens")
     prompt, reply = (value if isinstance(value, int) else None for value in found)
-    return prompt, reply, cached if isinstance(cached, int) else 0
+    kept, new = (value if isinstance(value, int) else 0 for value in (cached, written))
+    return prompt, reply, kept, new
 
 
 def _member(mapping: object, name: str) -> object:
