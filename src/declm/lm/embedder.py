@@ -11,7 +11,6 @@ from declm import protocols, settings
 from declm.errors import ServerError, UsageError
 from declm.lm.cached import opened
 from declm.lm.embeddings import Embed, EmbeddingGateway, FunctionEmbeddings, LocalEmbeddings
-from declm.lm.engine import EngineOptions
 from declm.lm.gates import Limits
 from declm.lm.keys import Keys
 from declm.lm.limited import Limited
@@ -50,8 +49,8 @@ class Embedder:
         deadline: seconds for one batch with all its attempts; None for no limit.
         attempts: sends of a batch in all.
         cache: as of `declm.LM`; nothing of a function is cached.
-        options: passed to the provider as they are (`dimensions=256`); a local model takes `threads`, `slots`
-            and `n_ctx`.
+        options: passed to the provider as they are (`dimensions=256`); a local model takes `threads`, `slots`,
+            `n_ctx` and `lora`.
 
     Raises:
         UnknownModel: the name has no provider.
@@ -169,4 +168,4 @@ def _transport(model: str, api_base: str | None, api_key: str | None, options: M
     unknown = options.keys() - ENGINE_OPTIONS
     if unknown:
         raise UsageError(f"a local model that embeds has no option {min(unknown)!r}")
-    return LocalEmbeddings(model, Local(model.removeprefix("local/"), options), EngineOptions(**options, embeds=True))
+    return LocalEmbeddings(model, Local(model.removeprefix("local/"), options))

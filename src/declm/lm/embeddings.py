@@ -14,7 +14,6 @@ from typing import Any, ClassVar, TypeAlias, cast
 
 from declm.errors import BadRequest, ContextTooLong, ServerError
 from declm.lm.connections import fetch
-from declm.lm.engine import ENGINES, EngineOptions
 from declm.lm.gateway import Gateway
 from declm.lm.lanes import Put
 from declm.lm.local import Local
@@ -106,7 +105,6 @@ class LocalEmbeddings(_Whole):
     """
 
     local: Local
-    options: EngineOptions
 
     @property
     def identity(self) -> str:
@@ -130,7 +128,7 @@ class LocalEmbeddings(_Whole):
         return Response(lines, usage=usage, model=self.model)
 
     def _start(self, texts: Sequence[str]) -> Future[dict[str, Any]]:
-        return ENGINES.get(self.local.path(), self.options).embed(texts)
+        return self.local.engine(embeds=True).embed(texts)
 
 
 @dataclass(eq=False)

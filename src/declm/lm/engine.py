@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from declm.errors import MissingExtra, UnknownModel, UsageError
+from declm.lm.adapters import Adapter
 from declm.lm.cores import memory_bytes, usable_cores
 from declm.lm.forks import keep_alive, skip_destructors
 from declm.lm.gguf import read_header
@@ -39,12 +40,14 @@ class EngineOptions:
             Measured on two cores: one slot answers 1.8 times as fast as four.
         n_ctx: tokens of prompt and reply of one call; default the model's own limit or 8192.
         embeds: it turns texts into vectors instead of going on with them.
+        lora: adapters over the weights.
     """
 
     threads: int | None = None
     slots: int | None = None
     n_ctx: int | None = None
     embeds: bool = False
+    lora: tuple[Adapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Plan:
     n_ctx: int
     embeds: bool = False
     pools: bool = False
+    lora: tuple[Adapter, ...] = ()
 
 
 def plan(path: Path, options: EngineOptions) -> Plan:
@@ -73,7 +77,9 @@ def plan(path: Path, options: EngineOptions) -> Plan:
     affordable = int(memory_bytes() / 4 // max(1, n_ctx * _cache_bytes(header, architecture)))
     slots = options.slots or max(1, min(threads // 2, 8, affordable))
     pools = options.embeds and f"{architecture}.pooling_type" not in header
-    return Plan(threads, slots, n_ctx, options.embeds, pools)
+    for adapter in options.lora:
+        adapter.check()
+    return Plan(threads, slots, n_ctx, options.embeds, pools, options.lora)
 
 
 def _asked_threads() -> int | None:
@@ -194,6 +200,7 @@ def _load(path: Path, plan: Plan) -> Any:
         params.n_batch = params.n_ubatch = plan.n_ctx  # a text is read in one go
         if plan.pools:  # the model was trained to go on with texts, and has no vector of its own for one
             params.pooling_type = library.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.lora_adapters = [library.CommonAdapterLoraInfo(str(a.path), a.strength) for a in plan.lora]
     params.verbosity = -1
     params.warmup = False
     # The library always listens on a loopback port: nobody else may use it.
@@ -202,7 +209,8 @@ def _load(path: Path, plan: Plan) -> Any:
     try:
         return library.Server(params)
     except (RuntimeError, ValueError) as error:
-        raise UnknownModel(f"llama.cpp can't load {str(path)!r}: {error}") from error
+        what = " with ".join([repr(str(path)), *(repr(str(adapter.path)) for adapter in plan.lora)])
+        raise UnknownModel(f"llama.cpp can't load {what}: {error}") from error
 
 
 def _xllamacpp() -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from declm.errors import BadRequest, ContextTooLong, MissingExtra, ServerError, TimedOut, UnknownModel, UsageError
+from declm.lm.adapters import adapters
 from declm.lm.engine import ENGINES, Engine, EngineOptions
 from declm.lm.pull import PINNED
 from declm.lm.streams import areceive, receive
@@ -23,7 +24,7 @@ from declm.usage import Usage
 
 _MAX_TOKENS = 1024
 _ALTERNATIVES = 256
-ENGINE_OPTIONS = frozenset({"threads", "slots", "n_ctx"})
+ENGINE_OPTIONS = frozenset({"threads", "slots", "n_ctx", "lora"})
 # What llama.cpp reads of a request; it ignores every other key, so a misspelt one would go unseen.
 _REQUEST_OPTIONS = frozenset(
     "temperature max_tokens top_p top_k min_p typical_p seed stop repeat_penalty repeat_last_n presence_penalty "
@@ -45,8 +46,9 @@ class Local:
     _known: list[Path] = field(default_factory=list[Path], init=False, repr=False)
 
     def __post_init__(self) -> None:
+        adapters(self.options.get("lora"))
         for key, value in self.options.items():
-            if key in ENGINE_OPTIONS and (not isinstance(value, int) or value < 1):
+            if key in ENGINE_OPTIONS - {"lora"} and (not isinstance(value, int) or value < 1):
                 raise UsageError(f"{key}={value!r} must be a whole number from 1")
             if key not in ENGINE_OPTIONS | _REQUEST_OPTIONS:
                 near = closest(key, sorted(ENGINE_OPTIONS | _REQUEST_OPTIONS))
@@ -60,17 +62,22 @@ class Local:
 
     @property
     def identity(self) -> str:
-        """Name, options, and the file's size and time of change, so that another file is another LM."""
-        options = {k: v for k, v in self.options.items() if k not in ENGINE_OPTIONS}
+        """Name, options, and the files' sizes and times of change, so that other files are another LM."""
+        options = canonical({k: v for k, v in self.options.items() if k not in ENGINE_OPTIONS})
+        return " ".join(
+            [self.model, self._weights(), options, *(a.identity for a in adapters(self.options.get("lora")))]
+        )
+
+    def _weights(self) -> str:
         pinned = PINNED.get(self.name)
         if pinned is not None:
-            return f"{self.model} {pinned.gguf_sha256[:16]} {canonical(options)}"
+            return pinned.gguf_sha256[:16]
         try:
             path = self.path()
             state = path.stat()
         except (UnknownModel, MissingExtra, OSError):
-            return f"{self.model} {canonical(options)}"
-        return f"{self.model} {path} {state.st_size} {state.st_mtime_ns} {canonical(options)}"
+            return "missing"
+        return f"{path} {state.st_size} {state.st_mtime_ns}"
 
     @property
     def capabilities(self) -> Capabilities:
@@ -118,15 +125,15 @@ class Local:
     def commit(self, request: Request, response: Response) -> None:
         """Do nothing: there is no cache here."""
 
-    def engine(self) -> Engine:
-        """The shared engine of the file.
+    def engine(self, *, embeds: bool = False) -> Engine:
+        """The shared engine of the file, or the one that embeds.
 
         Raises:
             MissingExtra: xllamacpp is not installed.
             UnknownModel: the file can't be found or read.
         """
-        chosen = {k: self.options[k] for k in ENGINE_OPTIONS & self.options.keys()}
-        return ENGINES.get(self.path(), EngineOptions(**chosen))
+        chosen = {k: self.options[k] for k in ENGINE_OPTIONS & self.options.keys() if k != "lora"}
+        return ENGINES.get(self.path(), EngineOptions(**chosen, embeds=embeds, lora=adapters(self.options.get("lora"))))
 
     def path(self) -> Path:
         """Where the file is; raises as `engine` does."""

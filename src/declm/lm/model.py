@@ -73,7 +73,8 @@ class LM:
             where it wants to be told: Claude's do, for a quarter more the first time and a tenth of the price
             for the next five minutes. Others do so by themselves, or not at all.
         options: passed to the provider as they are (`top_p=0.9`, `reasoning_effort="low"`, ...); a
-            local model also takes `threads`, `slots` and `n_ctx`.
+            local model also takes `threads`, `slots`, `n_ctx` and `lora` (an adapter's GGUF file, or a
+            mapping from such files to their strengths).
 
     Raises:
         UnknownModel: the name has no provider.
