@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from declm.errors import UnknownModel, UsageError
 from declm.lm.gguf import read_header
@@ -50,8 +50,7 @@ def adapters(given: Any) -> tuple[Adapter, ...]:
     if not isinstance(given, Mapping):
         raise UsageError(f"lora={shown} must be a path, or a mapping from paths to strengths")
     found = list[Adapter]()
-    named: Mapping[Any, Any] = given
-    for path, strength in named.items():
+    for path, strength in cast("Mapping[object, object]", given).items():
         is_number = isinstance(strength, int | float) and not isinstance(strength, bool) and math.isfinite(strength)
         if not isinstance(path, str | Path) or not is_number:
             raise UsageError(f"lora={shown} must map paths to numbers")
