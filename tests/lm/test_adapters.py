@@ -34,9 +34,7 @@ def written(path: Path, b: float, *, kind: str = "adapter") -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "given", [3, ["a.gguf"], {"a.gguf": "1"}, {"a.gguf": True}, {"a.gguf": float("nan")}, {1: 1.0}]
-)
+@pytest.mark.parametrize("given", [3, ["a.gguf"], {"a.gguf": "1"}, {"a.gguf": float("nan")}, {1: 1.0}])
 def test_what_names_no_adapter_is_refused(given: Any) -> None:
     with pytest.raises(UsageError, match="lora="):
         LM("local/smollm2", lora=given)

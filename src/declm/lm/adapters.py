@@ -51,8 +51,7 @@ def adapters(given: Any) -> tuple[Adapter, ...]:
         raise UsageError(f"lora={shown} must be a path, or a mapping from paths to strengths")
     found = list[Adapter]()
     for path, strength in cast("Mapping[object, object]", given).items():
-        is_number = isinstance(strength, int | float) and not isinstance(strength, bool) and math.isfinite(strength)
-        if not isinstance(path, str | Path) or not is_number:
+        if not isinstance(path, str | Path) or not isinstance(strength, int | float) or not math.isfinite(strength):
             raise UsageError(f"lora={shown} must map paths to numbers")
         found.append(Adapter(Path(path).expanduser().resolve(), float(strength)))
     return tuple(found)
