@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import itertools
 import os
@@ -122,3 +123,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name every test that was left out: a run must not look complete when it is not."""
     for nodeid, reason in sorted(_deselected):
         terminalreporter.write_line(f"deselected: {nodeid} ({reason})")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later garbage collection, which would walk all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_runtest_teardown() -> None:
+    """The same for litellm, once some test has imported it: a million objects."""
+    if "litellm" in sys.modules and not _frozen:
+        _frozen.append(True)
+        gc.collect()
+        gc.freeze()
+
+
+_frozen = list[bool]()

@@ -20,17 +20,22 @@ from declm.messages import Message, Request
 KEY = "canary-key-0123456789"
 
 CODED = [
-    "deepseek/deepseek-chat",
     "deepseek/deepseek-reasoner",
-    "groq/llama-3.3-70b-versatile",
     "groq/openai/gpt-oss-120b",
     "mistral/mistral-small-latest",
-    "mistral/magistral-medium-latest",
-    "mistral/of-tomorrow",
     "anthropic/claude-sonnet-4-5",
-    "anthropic/claude-opus-4-1",
-    "anthropic/claude-3-5-haiku-20241022",
-    "anthropic/of-tomorrow",
+    *(
+        pytest.param(model, marks=pytest.mark.slow)
+        for model in (
+            "deepseek/deepseek-chat",
+            "groq/llama-3.3-70b-versatile",
+            "mistral/magistral-medium-latest",
+            "mistral/of-tomorrow",
+            "anthropic/claude-opus-4-1",
+            "anthropic/claude-3-5-haiku-20241022",
+            "anthropic/of-tomorrow",
+        )
+    ),
 ]
 WIRED = ["openai/gpt-4o-mini", "openai/gpt-5-mini", "openai/o3-mini", "hosted_vllm/mine", "lm_studio/mine"]
 
