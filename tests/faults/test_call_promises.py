@@ -308,10 +308,11 @@ FLOODS: dict[str, tuple[str, Answer]] = {
     "stream": ("ReplyTooLarge", streamed(*["x" * 1_000_000] * 100)),
     "input": ("InputError", completion()),
 }
+_FAST = {"text", "stream", "header", "input"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="measures with a POSIX call")
-@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("flood", [f if f in _FAST else pytest.param(f, marks=pytest.mark.slow) for f in FLOODS])
 def test_neither_a_reply_nor_an_input_fills_the_memory(server: FaultServer, flood: str) -> None:
     kind, answer = FLOODS[flood]
     server.answer = lambda body: answer if "huge" in said(body) else completion("hello")

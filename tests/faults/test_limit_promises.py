@@ -35,7 +35,7 @@ BIN_S = 0.1
 SHARE = 0.25
 
 
-@pytest.mark.parametrize("run", range(5))
+@pytest.mark.parametrize("run", [0, *(pytest.param(run, marks=pytest.mark.slow) for run in range(1, 5))])
 async def test_no_wave_follows_an_outage(server: FaultServer, run: int) -> None:
     retries_s, seen = list[float](), set[str]()
 
