@@ -210,9 +210,10 @@ def test_the_hint_of_an_overloaded_server_is_kept(server: FaultServer) -> None:
     assert time.monotonic() - began_s >= 1.0
 
 
-def test_tokens_of_a_reply_are_reserved_before_it_is_written(server: FaultServer) -> None:
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_tokens_of_a_reply_are_reserved_before_it_is_written(server: FaultServer, name: str) -> None:
     server.answer = lambda _body: completion(tokens=(1, 90))
-    lm = lm_at(server, tpm=200, max_tokens=90, deadline=0.5)
+    lm = lm_at(server, tpm=200, deadline=0.5, **{name: 90})
     with ThreadPoolExecutor(6) as pool:
         calls = [pool.submit(lm.complete, ask(n)) for n in range(6)]
     assert sum(call.exception() is None for call in calls) == 2

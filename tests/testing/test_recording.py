@@ -278,6 +278,33 @@ def test_a_damaged_tape_is_told_as_such(tmp_path: Path, content: str) -> None:
         pass
 
 
+def test_a_damaged_exchange_is_named(tmp_path: Path) -> None:
+    with record(tmp_path / "tape.json"), dm.context(lm=counting()):
+        for ticket in ("It crashes", "It is slow"):
+            dm.Predict(Triage)(ticket=ticket)
+    content = json.loads((tmp_path / "tape.json").read_text())
+    del content["exchanges"][1]["request"]
+    (tmp_path / "tape.json").write_text(json.dumps(content))
+    with pytest.raises(dm.StateError, match="damaged in exchange 2"), replay(tmp_path / "tape.json"):
+        pass
+
+
+def test_vectors_are_recorded_too(tmp_path: Path) -> None:
+    def embed(texts: list[str]) -> list[list[float]]:
+        return [[float(len(text)), 0.5] for text in texts]
+
+    def lost(texts: list[str]) -> list[list[float]]:
+        raise AssertionError(texts)
+
+    lost.__qualname__ = embed.__qualname__
+    with record(tmp_path / "tape.json"):
+        live = dm.Embedder(embed)(["a", "bcd"])
+    with replay(tmp_path / "tape.json"):
+        assert (dm.Embedder(lost)(["a", "bcd"]) == live).all()
+        with pytest.raises(dm.NotRecorded):
+            dm.Embedder(lost)(["e"])
+
+
 def test_a_missing_tape_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(dm.StateError, match="record it first"), replay(tmp_path / "tape.json"):
         pass

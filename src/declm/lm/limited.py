@@ -79,7 +79,8 @@ class Limited(Layer):
 
     def _expected(self, request: Request) -> int:
         """Tokens that a call will take: its prompt's, and those that its reply may have or replies usually have."""
-        most = request.options.get("max_tokens", self._max_tokens)
+        asked = (request.options.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        most = next((number for number in asked if number is not None), self._max_tokens)
         return rough_usage(request, "").input_tokens + round(self._usual_tokens if most is None else most)
 
     def _queue(self, gate: Gate, ticket: Ticket, request: Request) -> Generator[Send | Wait, Response | None, Request]:

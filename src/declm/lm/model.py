@@ -122,7 +122,10 @@ class LM:
             metered = Metered(Local(model.removeprefix("local/"), {**sampling, **options}))
         else:
             gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured, prompt_cache)
-            metered = Metered(Limited(gateway, Limits(**shares), gateway.account, max_tokens), gateway.estimate)
+            metered = Metered(
+                Limited(gateway, Limits(**shares), gateway.account, options.get("max_completion_tokens", max_tokens)),
+                gateway.estimate,
+            )
             if model.partition("/")[0] not in PROVIDERS or is_peculiar(model, None) or not options.keys() <= PLAIN:
                 preload()
         place = None if cache is None else cache_place(cache)

@@ -136,13 +136,17 @@ class Tape:
             raise StateError(f"there is no tape {str(path)!r}: record it first") from error
         except (OSError, ValueError, RecursionError) as error:
             raise StateError(f"the tape {str(path)!r} can't be read: {error}; {_AGAIN}") from error
+        tape, place = cls(), "at its beginning"
         try:
             if content["declm"] != VERSION:
                 raise StateError(f"the tape {str(path)!r} has layout {content['declm']!r}, not {VERSION}; {_AGAIN}")
-            tape = cls([_load(one) for one in content["exchanges"]])
             tape.capabilities = {name: Capabilities(**found) for name, found in content["lms"].items()}
+            for number, one in enumerate(content["exchanges"], 1):
+                place = f"in exchange {number}"
+                tape.exchanges.append(_load(one))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StateError(f"the tape {str(path)!r} is damaged: {clip(repr(error), 200)}; {_AGAIN}") from error
+            what = clip(repr(error), 200)
+            raise StateError(f"the tape {str(path)!r} is damaged {place}: {what}; {_AGAIN}") from error
         return tape
 
 
