@@ -366,6 +366,8 @@ ASKED_AGAIN = (Message("assistant", "3"), Message("user", "no"))
             [False, False, True, False],  # Anthropic's two turns of one role become one
         ),
         (Request((Message("user", "hi"),)), [False]),
+        (Request((Message("user", "hi"),), asked=3), [False]),
+        (Request((Message("user", "hi"), Message("user", "ho")), asked=3), [False]),
     ],
 )
 def test_the_constant_beginning_of_a_prompt_is_marked_for_the_provider(

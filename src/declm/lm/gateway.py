@@ -377,8 +377,10 @@ _redacted = functools.lru_cache(maxsize=256)(redact)
 def _constant(request: Request) -> int:
     """How many messages come before the question, which a refused reply and a complaint may follow."""
     messages, end = request.messages, len(request.messages)
-    for _ in range(request.asked):
+    for _ in range(min(request.asked, end - 1)):
         end -= 2 if messages[end - 2].role == "assistant" else 1  # an empty reply is not shown
+        if end < 2:
+            break
     return end - 1
 
 

@@ -60,8 +60,12 @@ async def ask_coded(
     if put is None:
         return codec.read(written, await fetch(written.url, written.headers, written.body, limit_s))
     listener = Listener("tools" in options)
-    async with aclosing(listen(written.url, written.headers, written.body, limit_s)) as events:
-        async for event in codec.listen(_lines(events, listener)):
+    async with (
+        aclosing(listen(written.url, written.headers, written.body, limit_s)) as data,
+        aclosing(_lines(data, listener)) as lines,
+        aclosing(codec.listen(lines)) as events,
+    ):
+        async for event in events:
             piece = listener.hear(event)
             if piece is not None:
                 put(piece)
