@@ -135,6 +135,17 @@ def test_an_unknown_provider_is_reported_as_such() -> None:
         _ = LM("nonsense/model").capabilities
 
 
+def test_a_package_that_litellm_lacks_is_no_reason_to_try_again(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(**_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'mcp'")
+
+    monkeypatch.setattr(load(), "acompletion", broken)
+    with pytest.raises(BadRequest, match="needs a package.*'mcp'"):
+        gateway(server, "xai/grok-3").complete(HI)
+
+
 def test_the_hint_of_a_rate_limit_is_read(server: FaultServer) -> None:
     server.script(failure(429, headers={"Retry-After": "7"}))
     with pytest.raises(RateLimited) as caught:

@@ -131,7 +131,7 @@ class Codec:
         data = {**data, **more, **({"stream": True} if stream else {})}
         if provider == "anthropic":
             betas = part("anthropic_beta_headers_manager").update_request_with_filtered_beta
-            headers, data = betas(headers=headers, request_data=data, provider=provider, api_base=url)
+            headers, data = betas(headers=headers, request_data=data, provider=provider)
         if data.get("stream") is False:
             del data["stream"]
         sent = {"content-type": "application/json"} | {k.lower(): str(v) for k, v in headers.items()}

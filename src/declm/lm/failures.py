@@ -39,6 +39,7 @@ _FILTERED = re.compile(r"(?i)content[_ ]?(policy|filter|management)|safety syste
 _NO_MODEL = re.compile(r"(?i)model\W.{0,80}(not (found|exist)|unknown|not supported)|(no such|unknown|invalid) model")
 _NO_PROVIDER = re.compile(r"(?i)provider not provided|unknown provider")
 _NO_KEY = re.compile(r"(?i)(missing|no|locate) .{0,30}(api key|credentials|key is set)|api[_ -]?key.{0,80}must be set")
+_NO_PACKAGE = re.compile(r"No module named '")
 _BROKEN_OFF = re.compile(r"(?i)stream ended before")
 _PREFIX = re.compile(r"^((litellm\.)?\w*(Error|Exception|Timeout)( Error)?\s?[:-] )+")
 _SUFFIX = re.compile(r"\nTraceback|\. Handle with `litellm|\n Pass model as|\. Add it here - ")
@@ -144,6 +145,8 @@ def _diagnose_unsent(failure: Failure) -> tuple[type[LMError], str]:
         return UnknownModel, "there is no such provider"
     if "litellm.ContextWindowExceededError" in failure.kinds:
         return ContextTooLong, _TOO_LONG
+    if _NO_PACKAGE.search(failure.text):
+        return BadRequest, "litellm needs a package that is not installed, or a newer version of itself"
     if any(k.startswith(("builtins.", "litellm.Bad", "litellm.Unsupported")) for k in failure.kinds):
         return BadRequest, "no request can be made of this"
     return ServerError, "the call failed"
