@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from declm.errors import (
     DeclmError,
     RateLimited,
     ServerError,
+    TimedOut,
     UnknownModel,
     UsageError,
 )
@@ -194,6 +197,17 @@ def test_the_repr_and_the_cache_hold_no_key(embedding: FaultServer, empty_cache:
     assert json.dumps(vector("a")).encode() not in kept  # as base64
 
 
+def test_texts_may_come_from_a_generator(embedding: FaultServer) -> None:
+    assert embedder(embedding)(text for text in ("a", "bcd")).tolist() == [[1.0, 0.5], [3.0, 0.5]]
+
+
+def test_vectors_may_come_as_base64(server: FaultServer) -> None:
+    whole = base64.b64encode(np.array([1.0, -2.5], np.float32).tobytes()).decode()
+    server.script(Answer(body={"data": [{"index": 0, "embedding": whole}]}))
+    assert embedder(server, encoding_format="base64")(["a"]).tolist() == [[1.0, -2.5]]
+    assert server.bodies[0]["encoding_format"] == "base64"
+
+
 @pytest.mark.slow
 def test_a_model_file_embeds_in_process() -> None:
     embed = Embedder("local/smollm2", cache=False)
@@ -203,3 +217,12 @@ def test_a_model_file_embeds_in_process() -> None:
     assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-3)
     assert found[0] @ found[1] > found[0] @ found[2]
     assert np.allclose(embed(texts[::-1]), found[::-1], atol=1e-2)
+
+
+@pytest.mark.slow
+def test_the_deadline_holds_in_process() -> None:
+    embed = Embedder("local/smollm2", threads=1, cache=False, deadline=0.5, batch=500)
+    began_s = time.monotonic()
+    with pytest.raises(TimedOut):
+        embed([f"{number} " * 200 for number in range(500)])
+    assert time.monotonic() - began_s < 3.0

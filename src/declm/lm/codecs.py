@@ -1,4 +1,4 @@
-"""litellm's own codecs of some providers, over our connections: `litellm.acompletion` costs ten times as much a call.
+"""litellm's own codecs of some providers, over our connections: less than half of what `litellm.acompletion` costs.
 
 They are internal to litellm, so they are used for the providers and versions only with which
 `tests/contracts/test_codecs.py` has found the requests equal to those of `litellm.acompletion`. Whatever they can't

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ _BATCHES = 16
 
 
 class Embedder:
-    """Turns texts into vectors; immutable, opens no socket and loads no weights before the first call.
+    """Turns texts into vectors; opens no socket and loads no weights before the first call.
 
     A text that has been embedded before comes from the reply cache; equal texts of a call are sent once.
 
@@ -48,7 +48,7 @@ class Embedder:
         batch: texts sent at once at most; 16 batches are in flight, one of a function.
         deadline: seconds for one batch with all its attempts; None for no limit.
         attempts: sends of a batch in all.
-        cache: as of `declm.LM`; nothing of a function is cached.
+        cache: as of `declm.LM`. A function is called once a batch: nothing of it is cached, timed or tried again.
         options: passed to the provider as they are (`dimensions=256`); a local model takes `threads`, `slots`,
             `n_ctx` and `lora`.
 
@@ -93,7 +93,7 @@ class Embedder:
         """Name with its provider, or that of the function."""
         return self._lm.model
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def __call__(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Vectors of shape (texts, dimensions), in the order of the texts.
 
         Raises:
@@ -103,10 +103,11 @@ class Embedder:
         """
         return run(self.acall(texts))
 
-    async def acall(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def acall(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """The same without blocking the event loop."""
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
-            raise UsageError(f"texts={clip(repr(texts), 80)} must be a list of texts; for one text, pass [text]")
+        asked, texts = texts, list(texts)  # it may be a generator, which can be read once
+        if isinstance(asked, str) or not all(isinstance(text, str) for text in texts):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+            raise UsageError(f"texts={clip(repr(asked), 80)} must be a list of texts; for one text, pass [text]")
         # A tape must hold all that is asked, whatever a cache holds.
         cache = None if settings.current().wrap is not None else opened(self._cache)
         keys = {text: self._key(text) for text in texts}

@@ -7,12 +7,13 @@ import inspect
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias, cast
 
-from declm.errors import BadRequest, ContextTooLong, ServerError
+from declm.errors import BadRequest, ContextTooLong, ServerError, TimedOut
 from declm.lm.connections import fetch
 from declm.lm.gateway import Gateway
 from declm.lm.lanes import Put
@@ -50,10 +51,7 @@ class EmbeddingGateway(Gateway):
             call = {"model": self.model, "input": texts, "api_base": self.api_base, "api_key": self.api_key}
             asking = self._library().aembedding(**said, **call, num_retries=0, max_retries=0)
             content = (await asyncio.wait_for(asking, limit_s)).model_dump(warnings=False)
-        try:
-            lines, tokens = read_vectors(content, len(texts))
-        except Unreadable as error:
-            raise ServerError(f"{self.model!r}: {error}; is it an embedding model?", model=self.model) from error
+        lines, tokens = _read(self.model, content, len(texts))
         reply = Reply(lines, None, "stop", tokens or None, 0)
         usd = self._prices.usd(reply)
         return self._counted(request, reply), usd
@@ -72,14 +70,15 @@ class EmbeddingGateway(Gateway):
 
 
 @dataclass(eq=False)
-class _Whole:
+class _Whole(ABC):
     """What has no pieces to stream, and nothing to keep."""
 
     model: str
     capabilities: Capabilities = field(default=Capabilities(), init=False)
 
+    @abstractmethod
     async def acomplete(self, request: Request) -> Response:
-        raise NotImplementedError
+        """Answer with the vectors of the messages."""
 
     def complete(self, request: Request) -> Response:
         """As `acomplete`, in an event loop of its own."""
@@ -93,7 +92,7 @@ class _Whole:
         """In one piece."""
         yield Chunk(response=await self.acomplete(request))
 
-    def commit(self, request: Request, response: Response) -> None:
+    def commit(self, request: Request, response: Response) -> None:  # noqa: B027  # there is nothing for others to add
         """Do nothing: there is no cache here."""
 
 
@@ -112,18 +111,18 @@ class LocalEmbeddings(_Whole):
         return self.local.identity
 
     async def acomplete(self, request: Request) -> Response:
-        """In a thread of the engine."""
-        texts, began_s = _texts(request), time.monotonic()
+        """In a thread of the engine, which goes on with its batch where the caller has left."""
+        texts, began_s, limit_s = _texts(request), time.monotonic(), request.options.get("timeout")
         future: Future[dict[str, Any]] = await asyncio.to_thread(self._start, texts)
-        content = await asyncio.wrap_future(future)
+        try:
+            content = await asyncio.wait_for(asyncio.wrap_future(future), limit_s)
+        except asyncio.TimeoutError as error:
+            raise TimedOut(f"{self.model!r} did not finish within {limit_s:g} s", model=self.model) from error
         if "error" in content:
             message = str(content["error"].get("message", content["error"]))
             kind = ContextTooLong if "too large" in message or "exceed" in message else ServerError
             raise kind(f"{self.model!r} can't embed a text: {message}", model=self.model)
-        try:
-            lines, tokens = read_vectors(content, len(texts))
-        except Unreadable as error:
-            raise ServerError(f"{self.model!r}: {error}; is it an embedding model?", model=self.model) from error
+        lines, tokens = _read(self.model, content, len(texts))
         usage = Usage(calls=1, input_tokens=tokens, seconds=time.monotonic() - began_s)
         return Response(lines, usage=usage, model=self.model)
 
@@ -159,6 +158,14 @@ class FunctionEmbeddings(_Whole):
         if len(vectors) != len(texts):
             raise ServerError(f"{self.model} gave {len(vectors)} vectors for {len(texts)} texts", model=self.model)
         return Response(lines, usage=Usage(calls=1, seconds=time.monotonic() - began_s), model=self.model)
+
+
+def _read(model: str, content: Mapping[str, Any], texts: int) -> tuple[str, int]:
+    """The vectors of an answer as lines, and the tokens of the texts."""
+    try:
+        return read_vectors(content, texts)
+    except Unreadable as error:
+        raise ServerError(f"{model!r}: {error}; is it an embedding model?", model=model) from error
 
 
 def _texts(request: Request) -> list[str]:

@@ -282,10 +282,15 @@ class Gateway:
         Raises:
             UnknownModel: there is no such provider, or none without litellm.
         """
-        found = self._looked_up(self.model.replace(_RESPONSES, "openai/", 1))
+        found = self._looked_up(self._listed)
         if found is None and self._provider == "openai":
             found = self._looked_up(self.model.replace("openai/", _TEXT, 1))
         return found
+
+    @property
+    def _listed(self) -> str:
+        """The name in the table, which is the same whichever API of OpenAI's is asked."""
+        return self.model.replace(_RESPONSES, "openai/", 1)
 
     def _looked_up(self, name: str) -> Mapping[str, Any] | None:
         if self._provider in PROVIDERS:
@@ -317,7 +322,7 @@ class Gateway:
 
     @functools.cached_property
     def _prices(self) -> Prices:
-        return Prices(self.model.replace(_RESPONSES, "openai/", 1), self._row)
+        return Prices(self._listed, self._row)
 
     def _parameters(self) -> list[str]:
         """What litellm passes on to the provider."""

@@ -28,7 +28,7 @@ class Prices:
         if row is None or reply.input_tokens is None or reply.output_tokens is None:
             return None
         each, out = row.get("input_cost_per_token"), row.get("output_cost_per_token")
-        if each is None or out is None or any(map(self._is_tier, row)):
+        if each is None or out is None or _has_tiers(row):
             return self._asked(reply)
         read, write = row.get("cache_read_input_token_cost"), row.get("cache_creation_input_token_cost")
         # A server may count what it has cached apart from the prompt, but never more than once.
@@ -37,10 +37,6 @@ class Prices:
         fresh = reply.input_tokens - again - written
         apart = again * (each if read is None else read) + written * (each if write is None else write)
         return float(fresh * each + apart + reply.output_tokens * out)
-
-    def _is_tier(self, name: str) -> bool:
-        """Whether a price holds from some size of the prompt; nothing is cached for an hour here."""
-        return "_above_" in name and not name.endswith("_above_1hr") and self.row is not None and bool(self.row[name])
 
     def _asked(self, reply: Reply) -> float | None:
         """By litellm, which knows tiers."""
@@ -58,3 +54,8 @@ class Prices:
         except Exception:  # noqa: BLE001  # litellm raises a bare one for some models without a price
             return None
         return sum(prices)
+
+
+def _has_tiers(row: Mapping[str, Any]) -> bool:
+    """Whether prices rise from some size of the prompt; what is said of an hour in the cache is not asked for here."""
+    return any("_above_" in name and not name.endswith("_above_1hr") and row[name] is not None for name in row)

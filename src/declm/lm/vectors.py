@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def packed(vectors: Iterable[Iterable[float]]) -> str:
-    """Vectors as lines.
+def packed(vectors: Iterable[Iterable[float] | str]) -> str:
+    """Vectors as lines; one that is a text is such a line already, as servers send it if asked to.
 
     Raises:
         Unreadable: one holds what is no finite number.
@@ -24,8 +24,8 @@ def packed(vectors: Iterable[Iterable[float]]) -> str:
     lines = list[str]()
     for vector in vectors:
         try:
-            numbers = array("f", vector)
-        except (TypeError, OverflowError) as error:
+            numbers = array("f", base64.b64decode(vector, validate=True) if isinstance(vector, str) else vector)
+        except (TypeError, ValueError, OverflowError) as error:
             raise Unreadable(f"no vector: {str(vector)[:200]}") from error
         if not numbers or not all(map(math.isfinite, numbers)):
             raise Unreadable(f"no vector of finite numbers: {str(vector)[:200]}")
