@@ -221,6 +221,7 @@ def test_a_model_file_embeds_in_process() -> None:
 
 @pytest.mark.slow
 def test_the_deadline_holds_in_process() -> None:
+    Embedder("local/smollm2", threads=1, cache=False)(["the model is read before time counts"])
     embed = Embedder("local/smollm2", threads=1, cache=False, deadline=0.5, batch=500)
     began_s = time.monotonic()
     with pytest.raises(TimedOut):

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import os
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
@@ -111,13 +112,16 @@ class LocalEmbeddings(_Whole):
         return self.local.identity
 
     async def acomplete(self, request: Request) -> Response:
-        """In a thread of the engine, which goes on with its batch where the caller has left."""
+        """In a thread of the engine, which stops at the next few texts where the caller has left."""
         texts, began_s, limit_s = _texts(request), time.monotonic(), request.options.get("timeout")
-        future: Future[dict[str, Any]] = await asyncio.to_thread(self._start, texts)
+        left = threading.Event()
         try:
+            future: Future[dict[str, Any]] = await asyncio.to_thread(self._start, texts, left)
             content = await asyncio.wait_for(asyncio.wrap_future(future), limit_s)
         except asyncio.TimeoutError as error:
             raise TimedOut(f"{self.model!r} did not finish within {limit_s:g} s", model=self.model) from error
+        finally:
+            left.set()
         if "error" in content:
             message = str(content["error"].get("message", content["error"]))
             kind = ContextTooLong if "too large" in message or "exceed" in message else ServerError
@@ -126,8 +130,8 @@ class LocalEmbeddings(_Whole):
         usage = Usage(calls=1, input_tokens=tokens, seconds=time.monotonic() - began_s)
         return Response(lines, usage=usage, model=self.model)
 
-    def _start(self, texts: Sequence[str]) -> Future[dict[str, Any]]:
-        return self.local.engine(embeds=True).embed(texts)
+    def _start(self, texts: Sequence[str], left: threading.Event) -> Future[dict[str, Any]]:
+        return self.local.engine(embeds=True).embed(texts, left.is_set)
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ import atexit
 import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from declm.lm.gguf import read_header
 from declm.lm.schemas import closed
 
 _CONTEXT = 8192
+_FEW_CHARACTERS = 4000  # of the texts that are embedded at once, with no way to stop
 _PROMPT_BATCH = 256  # a call can be stopped between batches: 0.1 to 3 s of prompt on a CPU; no slower than 2048
 _PREFIX_CACHE_MIB = 512
 
@@ -132,9 +133,27 @@ class Engine:
         """
         return self._pool.submit(self._answer, dict(body), stop, put)
 
-    def embed(self, texts: Sequence[str]) -> Future[dict[str, Any]]:
-        """Start to turn texts into vectors; the future holds what OpenAI's API answers, or `{"error": ...}`."""
-        return self._pool.submit(lambda: self._loaded().handle_embeddings({"input": list(texts)}))
+    def embed(self, texts: Sequence[str], stop: Callable[[], bool]) -> Future[dict[str, Any]]:
+        """Start to turn texts into vectors; the future holds what OpenAI's API answers, or `{"error": ...}`.
+
+        Args:
+            texts: what is embedded, a few at a time.
+            stop: asked before each few; once it is true the call ends early.
+        """
+        return self._pool.submit(self._embed, texts, stop)
+
+    def _embed(self, texts: Sequence[str], stop: Callable[[], bool]) -> dict[str, Any]:
+        server = self._loaded()
+        found, tokens = list[dict[str, Any]](), 0
+        for few in _few(texts):
+            if self._closed.is_set() or stop():
+                return {"error": {"message": "stopped"}}
+            content: dict[str, Any] = server.handle_embeddings({"input": few})
+            if "error" in content:
+                return content
+            found += ({**item, "index": len(found) + item["index"]} for item in content["data"])
+            tokens += content["usage"]["prompt_tokens"]
+        return {"data": found, "usage": {"prompt_tokens": tokens}}
 
     def grammar(self, schema: Mapping[str, Any]) -> str:
         """Write a JSON schema as a grammar that leaves no choice of white space.
@@ -268,3 +287,16 @@ ENGINES = Engines()
 atexit.register(ENGINES.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=ENGINES.abandon)
+
+
+def _few(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts in groups of a limited length, of one text at least."""
+    few, length = list[str](), 0
+    for text in texts:
+        if few and length + len(text) > _FEW_CHARACTERS:
+            yield few
+            few, length = [], 0
+        few.append(text)
+        length += len(text)
+    if few:
+        yield few
