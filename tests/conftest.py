@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import gc
 import ipaddress
 import itertools
@@ -109,20 +110,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 _started = time.monotonic()
-_deselected: list[tuple[str, str]] = []
+_deselected: collections.Counter[str] = collections.Counter()
+_slow: list[str] = []
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """Keep what `-m`, `-k` or `--deselect` took out; called by pytest, possibly several times."""
     for item in items:
-        reason = "slow" if item.get_closest_marker("slow") else "not selected on the command line"
-        _deselected.append((item.nodeid, reason))
+        if item.get_closest_marker("slow"):
+            _slow.append(item.nodeid)
+        else:
+            _deselected[item.nodeid.partition("::")[0]] += 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name every test that was left out: a run must not look complete when it is not."""
-    for nodeid, reason in sorted(_deselected):
-        terminalreporter.write_line(f"deselected: {nodeid} ({reason})")
+    """Name every slow test, and count the others, that was left out: a run must not look complete when it is not."""
+    for nodeid in sorted(_slow):
+        terminalreporter.write_line(f"deselected: {nodeid} (slow)")
+    if _deselected:
+        count, files = _deselected.total(), len(_deselected)
+        terminalreporter.write_line(f"deselected: {count} tests of {files} files (not selected on the command line)")
 
 
 def pytest_collection_finish() -> None:
