@@ -85,3 +85,14 @@ class ReplyRead(Event):
     format: str
     repairs: tuple[str, ...] = ()
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProgress(Event):
+    """A batch job, by the provider's id and in its words, has outcomes for `done` of `total` requests."""
+
+    model: str
+    job: str
+    status: str
+    done: int
+    total: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -37,6 +37,7 @@ class Settings:
         sample: index of the sample that is drawn of each prompt; see `sampling`.
         callbacks: who is told of events; see `declm.events`.
         wrap: what stands around every LM that is called; see `wrapping`.
+        batch: what asks an LM through its provider's batch API; see `batching`.
     """
 
     lm: LM | str | None = None
@@ -48,6 +49,7 @@ class Settings:
     sample: int = 0
     callbacks: tuple[Callback, ...] = ()
     wrap: Callable[[LM], LM] | None = None
+    batch: Callable[[LM], LM] | None = None
 
     def over(self, base: Settings) -> Settings:
         """These settings where they are set, else those of `base`; meters, folders and callbacks of both."""
@@ -61,6 +63,7 @@ class Settings:
             sample=self.sample or base.sample,
             callbacks=(*base.callbacks, *self.callbacks),
             wrap=base.wrap if self.wrap is None else self.wrap,
+            batch=base.batch if self.batch is None else self.batch,
         )
 
 
@@ -148,37 +151,35 @@ def context(
         'scripted'
     """
     given = Settings(**_lms(lm, extractor), **_checked(cache, format, budget, templates, callbacks))
-    token = _scoped.set(_Scope(given.over(_own())))
-    try:
+    with _scope(given.over(_own())):
         yield
-    finally:
-        _scoped.reset(token)
 
 
 @contextmanager
 def metered(meter: Meter) -> Generator[Meter]:
     """Count every call inside the block against `meter`."""
-    token = _scoped.set(_Scope(Settings(meters=(meter,)).over(_own())))
-    try:
+    with _scope(Settings(meters=(meter,)).over(_own())):
         yield meter
-    finally:
-        _scoped.reset(token)
 
 
-@contextmanager
-def sampling(index: int) -> Generator[None]:
+def sampling(index: int) -> AbstractContextManager[None]:
     """Draw another sample: the index enters cache and ledger keys and is never sent."""
-    token = _scoped.set(_Scope(replace(_own(), sample=index)))
-    try:
-        yield
-    finally:
-        _scoped.reset(token)
+    return _scope(replace(_own(), sample=index))
+
+
+def wrapping(wrap: Callable[[LM], LM]) -> AbstractContextManager[None]:
+    """Call another LM in the place of each: one that records it, or that answers for it."""
+    return _scope(replace(_own(), wrap=wrap))
+
+
+def batching(batch: Callable[[LM], LM]) -> AbstractContextManager[None]:
+    """Ask another LM in the place of each that predictors have: one that waits for batch jobs."""
+    return _scope(replace(_own(), batch=batch))
 
 
 @contextmanager
-def wrapping(wrap: Callable[[LM], LM]) -> Generator[None]:
-    """Call another LM in the place of each: one that records it, or that answers for it."""
-    token = _scoped.set(_Scope(replace(_own(), wrap=wrap)))
+def _scope(own: Settings) -> Generator[None]:
+    token = _scoped.set(_Scope(own))
     try:
         yield
     finally:

@@ -34,6 +34,7 @@ def evaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 @overload
 def evaluate(
@@ -47,6 +48,7 @@ def evaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 @overload
 def evaluate(
@@ -60,6 +62,7 @@ def evaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 @overload
 def evaluate(
@@ -73,6 +76,7 @@ def evaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 def evaluate(
     program: Callable[..., Any],
@@ -85,6 +89,7 @@ def evaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[Any, Any]:
     """Run a program over rows and score what it returns.
 
@@ -106,6 +111,11 @@ def evaluate(
         name: keep finished rows under this name (or in this `.sqlite` file): the same call again, also
             after a crash, runs only the rows that are missing; another metric scores the kept outputs.
         traces: keep every row's tree of calls.
+        batch: ask through the provider's batch API (OpenAI, Anthropic, Groq, Mistral, and servers with
+            OpenAI's `/batches`): half the price, and an answer within a day. What rows ask at the same time
+            is one job; a program of three steps takes three jobs, one after the other. The same call again,
+            also after a crash or Ctrl-C, takes up the jobs under way. Budgets of USD and tokens count a job
+            when it has ended.
 
     Raises:
         UsageError: rows lack an input, the metric does not fit, or no LM is set; nothing was sent.
@@ -126,7 +136,7 @@ def evaluate(
         >>> evaluate(guess, rows, lambda gold, got: gold.answer == got.answer).score
         0.5
     """
-    options = Options(concurrency, max_errors, progress, lm, name, traces)
+    options = Options(concurrency, max_errors, progress, lm, name, traces, batch)
     job: Evaluation[Any, Any] = Evaluation(program, data, metric, options)
     try:
         return loops.run_apart(job.run(), patience_s=0.5)
@@ -148,6 +158,7 @@ async def aevaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 @overload
 async def aevaluate(
@@ -161,6 +172,7 @@ async def aevaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 @overload
 async def aevaluate(
@@ -174,6 +186,7 @@ async def aevaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 @overload
 async def aevaluate(
@@ -187,6 +200,7 @@ async def aevaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[G, R]: ...
 async def aevaluate(
     program: Callable[..., Any],
@@ -199,13 +213,14 @@ async def aevaluate(
     lm: protocols.LM | str | None = None,
     name: str | None = None,
     traces: bool = False,
+    batch: bool = False,
 ) -> Report[Any, Any]:
     """The same as `evaluate`, on the running event loop.
 
     A cancelled evaluation keeps its finished rows on disk as `evaluate` does, and raises CancelledError.
     """
     job: Evaluation[Any, Any] = Evaluation(
-        program, data, metric, Options(concurrency, max_errors, progress, lm, name, traces)
+        program, data, metric, Options(concurrency, max_errors, progress, lm, name, traces, batch)
     )
     try:
         return await job.run()

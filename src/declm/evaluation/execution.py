@@ -21,7 +21,9 @@ from declm.evaluation.progress import Progress, progress
 from declm.evaluation.report import Report, Run
 from declm.evaluation.results import RowResult
 from declm.evaluation.runner import Runner
+from declm.events import BatchProgress, Event
 from declm.files import cache_dir
+from declm.lm.batches import Batches
 
 G = TypeVar("G", bound=BaseModel)
 R = TypeVar("R")
@@ -37,6 +39,7 @@ class Options:
     lm: protocols.LM | str | None
     name: str | None
     traces: bool
+    batch: bool
 
 
 @dataclass
@@ -60,6 +63,9 @@ class Evaluation(Generic[G, R]):
         options = self.options
         with ExitStack() as stack:
             stack.enter_context(settings.context(lm=options.lm))
+            batches = Batches() if options.batch else None
+            if batches:
+                stack.enter_context(settings.batching(batches.of))
             ledger = stack.enter_context(Ledger.named(options.name)) if options.name else None
             runner: Runner[G, R] = Runner(
                 self.program, self.metric, concurrency=options.concurrency, ledger=ledger, traces=options.traces
@@ -70,6 +76,8 @@ class Evaluation(Generic[G, R]):
             self.described = self._described_run(runner)
             bar = stack.enter_context(progress(len(self.data), f"evaluate {self.described.program}", options.progress))
             tally = _Tally(bar)
+            if batches:
+                stack.enter_context(settings.context(callbacks=[tally.see]))
 
             def finished(row: RowResult[G, R]) -> None:
                 self.rows.append(row)
@@ -83,6 +91,8 @@ class Evaluation(Generic[G, R]):
             except DeclmError as error:
                 self._attach(error)
                 raise
+            if batches:
+                batches.close()
         return self.report()
 
     def report(self) -> Report[G, R]:
@@ -92,19 +102,24 @@ class Evaluation(Generic[G, R]):
 
     def rescued(self) -> tuple[Report[G, R], str]:
         """The finished rows, kept on disk, and words that say where."""
-        report = self.report()
-        if not report.rows:
-            return report, ""
+        report, where = self.report(), ""
+        if report.rows:
+            where = self._kept(report)
+        if self.options.batch:
+            where += "; batch jobs go on at the provider: the same call again takes up what they give"
+        return report, where
+
+    def _kept(self, report: Report[G, R]) -> str:
         if self.options.name:
-            return report, f"; the ledger {self.options.name!r} keeps what is done: the same call again runs the rest"
+            return f"; the ledger {self.options.name!r} keeps what is done: the same call again runs the rest"
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
         try:
             slug = re.sub(r"[^\w-]+", "-", self.described.program).strip("-")
             path = cache_dir("reports") / f"{slug}-{stamp}.json"
             report.save(path)
         except (StateError, OSError) as error:
-            return report, f"; they could not be saved ({error})"
-        return report, f"; saved as {str(path)!r}, which Report.load reads"
+            return f"; they could not be saved ({error})"
+        return f"; saved as {str(path)!r}, which Report.load reads"
 
     def _attach(self, error: DeclmError) -> None:
         report, where = self.rescued()
@@ -134,6 +149,11 @@ class _Tally:
     scored: int = 0
     errors: int = 0
     usd: float = 0.0
+
+    def see(self, event: Event) -> None:
+        """Show how far batch jobs are."""
+        if isinstance(event, BatchProgress):
+            self.bar.describe(f"batch job {event.job} {event.status}, {event.done} of {event.total}")
 
     def add(self, row: RowResult[Any, Any]) -> None:
         self.errors += row.is_error

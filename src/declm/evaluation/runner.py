@@ -43,6 +43,9 @@ R = TypeVar("R")
 CONCURRENCY = 16
 """Rows in flight where no LM says how many calls serve it best."""
 
+_THREADS = 1000
+"""Of a program that blocks, where more rows than that wait for a batch job."""
+
 _States = Mapping[Stateful, PredictorState]
 _NO_LIMIT = Budget()
 _AS_IT_IS = nullcontext[None](None)
@@ -103,7 +106,7 @@ class Runner(Generic[G, R]):
         self._lm_hash = digest({path: lm.identity for path, lm in self.lms.items()})
         self._row_hashes: dict[int, tuple[G, str]] = {}
         self._gate = asyncio.Semaphore(self.concurrency)
-        self._threads = Threads(self.concurrency)
+        self._threads = Threads(min(self.concurrency, _THREADS))
 
     def check(self, rows: Sequence[G]) -> None:
         """Refuse rows that can't call the program; nothing is sent.

@@ -8,6 +8,7 @@ this process) are the transports; a provider is reached by one of three `lanes`:
 `metered` and `limited` are layers around one LM, `routed` and `cascaded` around `several`; `model` puts them
 together. Below `cached` lie `keys`, `flights` (equal calls are sent once) and `replies`, which are kept by
 `store` (SQLite, with `leases` between processes) or `redis_store`; below `limited` lie the `gates` of accounts.
+`batched` is a transport whose requests are gathered in `batches`, the jobs of providers' `batch_apis`.
 `recorded` puts calls on `tapes` and answers from them; `observed` tells callbacks. `embedder` turns texts into
 `vectors`, by transports of its own (`embeddings`) inside the same layers.
 """

@@ -8,7 +8,7 @@ import json
 import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from types import ModuleType
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -26,8 +26,8 @@ _PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "n
 _NAMES_S = 300
 
 
-async def fetch(url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None) -> bytes:
-    """Post a body and read the answer; to be awaited in the event loop of `TRAFFIC`.
+async def fetch(url: str, headers: Mapping[str, str], body: bytes | None, limit_s: float | None) -> bytes:
+    """Post a body, or get what is there if it is None, and read the answer; in the event loop of `TRAFFIC`.
 
     Raises:
         Refused: the status is none of success.
@@ -35,13 +35,13 @@ async def fetch(url: str, headers: Mapping[str, str], body: bytes, limit_s: floa
         TimeoutError: of asyncio's; it did not come within `limit_s` seconds.
         OSError: or another exception of aiohttp's; the connection failed.
     """
-    async with _posted(url, headers, body, limit_s) as response:
+    async with _sent(url, headers, body, limit_s) as response:
         return await _read(response)
 
 
 async def listen(url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None) -> AsyncGenerator[bytes]:
     """Post a body and give the data of each server-sent event; errors as in `fetch`."""
-    async with _posted(url, headers, body, limit_s) as response:
+    async with _sent(url, headers, body, limit_s) as response:
         if response.content_type == "application/json":  # it does not stream
             yield await _read(response)
             return
@@ -59,6 +59,13 @@ async def listen(url: str, headers: Mapping[str, str], body: bytes, limit_s: flo
             yield b"\n".join(data)
 
 
+async def download(url: str, headers: Mapping[str, str]) -> AsyncGenerator[bytes]:
+    """Get a file of any size line by line; no pause may be longer than a minute. Errors as in `fetch`."""
+    async with _sent(url, headers, None, None, pause_s=_IDLE_S) as response, aclosing(_lines(response)) as lines:
+        async for line in lines:
+            yield line
+
+
 async def _lines(response: Any) -> AsyncGenerator[bytes]:
     """The lines of a body, of any length."""
     rest = b""
@@ -73,12 +80,16 @@ async def _lines(response: Any) -> AsyncGenerator[bytes]:
 
 
 @asynccontextmanager
-async def _posted(url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None) -> AsyncGenerator[Any]:
-    timeout = _aiohttp().ClientTimeout(total=limit_s, sock_connect=min(limit_s or _IDLE_S, _IDLE_S))
-    posting = _POOL.session().post(
-        url, headers=headers, data=body, timeout=timeout, allow_redirects=False, proxy=_proxy(url, _proxy_settings())
+async def _sent(
+    url: str, headers: Mapping[str, str], body: bytes | None, limit_s: float | None, pause_s: float | None = None
+) -> AsyncGenerator[Any]:
+    connect_s = min(limit_s or _IDLE_S, _IDLE_S)
+    timeout = _aiohttp().ClientTimeout(total=limit_s, sock_connect=connect_s, sock_read=pause_s)
+    method, proxy = "GET" if body is None else "POST", _proxy(url, _proxy_settings())
+    sending = _POOL.session().request(
+        method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False, proxy=proxy
     )
-    async with posting as response:
+    async with sending as response:
         if response.status >= 300:
             raise Refused(_complaint(await _beginning(response)), response.status, dict(response.headers))
         yield response

@@ -16,7 +16,7 @@ from declm.lm.keys import Keys
 from declm.lm.limited import Limited
 from declm.lm.local import ENGINE_OPTIONS, Local
 from declm.lm.metered import Metered
-from declm.lm.model import check_model, check_numbers, in_force
+from declm.lm.model import check_model, check_numbers, watched
 from declm.lm.replies import Cache
 from declm.lm.retried import Retried, RetryPolicy
 from declm.lm.vectors import unpacked
@@ -120,7 +120,7 @@ class Embedder:
 
         async def ask(batch: Sequence[str]) -> None:
             async with gate:
-                response = await in_force(self._lm).acomplete(Request(tuple(Message("user", text) for text in batch)))
+                response = await watched(self._lm).acomplete(Request(tuple(Message("user", text) for text in batch)))
             lines = response.text.split("\n")
             if len(lines) != len(batch):
                 raise ServerError(f"{self.model!r} gave {len(lines)} vectors for {len(batch)} texts", model=self.model)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from declm.errors import BadRequest, LMError, TimedOut, UnknownModel
 from declm.lm.codecs import CODED, Codec, NotCoded, is_tested
 from declm.lm.failures import causes, read_failure, translate, unwrapped
-from declm.lm.lanes import Put, ask_coded, ask_litellm, ask_openai
+from declm.lm.lanes import Put, Question, ask, ask_litellm, coded_question, openai_question
 from declm.lm.library import available, load, loaded, mapped, needing_litellm
 from declm.lm.masking import is_secret, scrub
 from declm.lm.modes import native_mode, schema_rules
@@ -26,7 +26,7 @@ from declm.lm.schemas import is_strict
 from declm.lm.streams import areceive, receive, rough_usage
 from declm.lm.table import PLAIN, is_peculiar, row, table, takes
 from declm.lm.traffic import TRAFFIC
-from declm.lm.wire import PROVIDERS, Reply, address, body, headers
+from declm.lm.wire import PROVIDERS, Reply, address, body, constant, headers
 from declm.messages import Capabilities, Chunk, Request, Response
 from declm.text import canonical, digest, redact
 from declm.usage import Usage
@@ -164,18 +164,27 @@ class Gateway:
         self, request: Request, options: Mapping[str, Any], limit_s: float | None, put: Put | None
     ) -> tuple[Reply, float | None]:
         """The reply, by the fastest way that serves, and its price in USD, if that is known."""
-        if self._provider in PROVIDERS and self._is_direct(options):
-            reply = await self._ask_openai(request, options, limit_s, put)
-        else:
-            library = self._library()
-            try:
-                if self._provider not in CODED or not self._is_direct(options) or not is_tested():
-                    raise NotCoded
-                reply = await ask_coded(self._codec, self._turns(request), options, limit_s, put)
-            except NotCoded:
-                return await asyncio.wait_for(ask_litellm(library, self._call(request, options), put), limit_s)
-        reply = self._counted(request, reply)
+        try:
+            question = self.question(request, options, stream=put is not None)
+        except NotCoded:
+            return await asyncio.wait_for(ask_litellm(self._library(), self._call(request, options), put), limit_s)
+        reply = self._counted(request, await ask(question, limit_s, put))
         return reply, self._prices.usd(reply)
+
+    def question(self, request: Request, options: Mapping[str, Any], *, stream: bool) -> Question:
+        """The request as it goes past litellm.
+
+        Raises:
+            NotCoded: it doesn't; nothing has been sent.
+            BadRequest: nobody has said where the server is.
+            LookupError: there is no key.
+        """
+        if self._provider in PROVIDERS and self._is_direct(options):
+            return self._openai_question(request, options, stream=stream)
+        self._library()
+        if self._provider not in CODED or not self._is_direct(options) or not is_tested():
+            raise NotCoded
+        return coded_question(self._codec, self._turns(request), options, stream=stream)
 
     def _is_direct(self, options: Mapping[str, Any]) -> bool:
         """Whether a chat completion past litellm serves: not for what only it can do, such as its own callbacks."""
@@ -190,9 +199,7 @@ class Gateway:
             or litellm.api_key
         )
 
-    async def _ask_openai(
-        self, request: Request, options: Mapping[str, Any], limit_s: float | None, put: Put | None
-    ) -> Reply:
+    def _openai_question(self, request: Request, options: Mapping[str, Any], *, stream: bool) -> Question:
         provider = PROVIDERS[self._provider]
         key = self.api_key or os.environ.get(provider.key)
         url = address(provider, self.api_base)
@@ -202,8 +209,8 @@ class Gateway:
             raise LookupError("missing api key")
         name = self.model.partition("/")[2]
         said = mapped(name, options) if self._must_map(options) else options
-        sent = body(name, request, said, stream=put is not None)
-        return await ask_openai(url, headers(url, key, options), sent, limit_s, put, tools="tools" in options)
+        sent = body(name, request, said, stream=stream)
+        return openai_question(url, headers(url, key, options), sent, tools="tools" in options)
 
     def _must_map(self, options: Mapping[str, Any]) -> bool:
         """Whether litellm, which is there, must say how a model of OpenAI's takes these options."""
@@ -237,7 +244,7 @@ class Gateway:
     def _turns(self, request: Request) -> list[dict[str, Any]]:
         """The messages, with a mark where the provider may end what it keeps of the prompt, if it wants to be told."""
         turns: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in request.messages]
-        last = _constant(request) - 1
+        last = constant(request) - 1
         if self.prompt_cache and last >= 0 and "claude" in self.model and (self._row or {}).get(_CACHES):
             part = {"type": "text", "text": request.messages[last].content, "cache_control": {"type": "ephemeral"}}
             turns[last]["content"] = [part]
@@ -377,16 +384,6 @@ class _Call:
 
 _redacted = functools.lru_cache(maxsize=256)(redact)
 """Of the few addresses that a process knows; each call names its own."""
-
-
-def _constant(request: Request) -> int:
-    """How many messages come before the question, which a refused reply and a complaint may follow."""
-    messages, end = request.messages, len(request.messages)
-    for _ in range(min(request.asked, end - 1)):
-        end -= 2 if messages[end - 2].role == "assistant" else 1  # an empty reply is not shown
-        if end < 2:
-            break
-    return end - 1
 
 
 def _routing(headers: Mapping[str, Any]) -> dict[str, Any]:

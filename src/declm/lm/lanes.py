@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -16,79 +19,96 @@ Put: TypeAlias = Callable[[Chunk], None]
 """Takes the pieces of a reply that is streamed."""
 
 
-async def ask_openai(
-    url: str, headers: Mapping[str, str], body: bytes, limit_s: float | None, put: Put | None, *, tools: bool
-) -> Reply:
-    """Ask a server that speaks OpenAI's wire; with `put`, as a stream.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request as it goes over our own connections, and how its answer is understood.
+
+    Args:
+        read: the reply that a body holds; raises `declm.lm.wire.Unreadable`.
+        events: a reply's events in OpenAI's shape, by the data of those that came.
+        tools: whether tools were offered.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    read: Callable[[bytes], Reply]
+    events: Callable[[AsyncGenerator[bytes], Listener], AsyncGenerator[Mapping[str, Any]]]
+    tools: bool
+
+
+def openai_question(url: str, headers: Mapping[str, str], body: bytes, *, tools: bool) -> Question:
+    """One for a server that speaks OpenAI's wire."""
+    return Question(url, headers, body, _read, _events, tools)
+
+
+def coded_question(
+    codec: Codec, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any], *, stream: bool
+) -> Question:
+    """One in a provider's own words, which litellm's codec writes and reads.
 
     Raises:
-        Refused: it said no.
+        NotCoded: litellm itself must be asked.
+    """
+    written = codec.write(messages, options, stream=stream)
+
+    async def events(data: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[Mapping[str, Any]]:
+        async with aclosing(_lines(data, listener)) as lines, aclosing(codec.listen(lines)) as heard:
+            async for event in heard:
+                yield event
+
+    read = functools.partial(codec.read, written)
+    return Question(written.url, written.headers, written.body, read, events, "tools" in options)
+
+
+async def ask(question: Question, limit_s: float | None, put: Put | None) -> Reply:
+    """Send a question; with `put`, as a stream.
+
+    Raises:
+        Refused: the server said no.
         Unreadable: what it said is no chat completion.
         BrokenOff: its stream ended too early.
         Exception: what `declm.lm.connections.fetch` raises.
     """
     if put is None:
-        content = parsed(await fetch(url, headers, body, limit_s))
-        if content.get("error") and not content.get("choices"):  # some routers fail with a status of success
-            raise Refused(complaint(content), _status(content["error"]))
-        return read(content)
-    listener = Listener(tools)
-    async with aclosing(listen(url, headers, body, limit_s)) as events:
-        async for data in events:
-            if data == b"[DONE]":
-                listener.finish = listener.finish or "stop"
-                break
-            piece = listener.hear(parsed(data))
-            if piece is not None:
-                put(piece)
-    return _ended(listener, put)
-
-
-async def ask_coded(
-    codec: Codec,
-    messages: Sequence[Mapping[str, Any]],
-    options: Mapping[str, Any],
-    limit_s: float | None,
-    put: Put | None,
-) -> Reply:
-    """Ask a provider in its own words, which litellm's codec writes and reads; errors as in `ask_openai`.
-
-    Raises:
-        NotCoded: litellm itself must be asked; nothing has been sent.
-    """
-    written = codec.write(messages, options, stream=put is not None)
-    if put is None:
-        return codec.read(written, await fetch(written.url, written.headers, written.body, limit_s))
-    listener = Listener("tools" in options)
+        return question.read(await fetch(question.url, question.headers, question.body, limit_s))
+    listener = Listener(question.tools)
     async with (
-        aclosing(listen(written.url, written.headers, written.body, limit_s)) as data,
-        aclosing(_lines(data, listener)) as lines,
-        aclosing(codec.listen(lines)) as events,
+        aclosing(listen(question.url, question.headers, question.body, limit_s)) as data,
+        aclosing(question.events(data, listener)) as events,
     ):
         async for event in events:
             piece = listener.hear(event)
             if piece is not None:
                 put(piece)
-    return _ended(listener, put)
-
-
-async def _lines(events: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[str]:
-    """Events as litellm's codecs read them, which would raise anything for one that tells of a failure."""
-    async for data in events:
-        if data == b"[DONE]":
-            listener.finish = listener.finish or "stop"
-            return
-        content = parsed(data)
-        if content.get("error"):
-            raise Refused(complaint(content))
-        yield f"data: {data.decode('utf-8', 'replace')}"
-
-
-def _ended(listener: Listener, put: Put) -> Reply:
     rest = listener.held_back()
     if rest is not None:
         put(rest)
     return listener.reply()
+
+
+def _read(body: bytes) -> Reply:
+    content = parsed(body)
+    if content.get("error") and not content.get("choices"):  # some routers fail with a status of success
+        raise Refused(complaint(content), _status(content["error"]))
+    return read(content)
+
+
+async def _events(data: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[Mapping[str, Any]]:
+    async for event in data:
+        if event == b"[DONE]":
+            listener.finish = listener.finish or "stop"
+            return
+        yield parsed(event)
+
+
+async def _lines(data: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[str]:
+    """Events as litellm's codecs read them, which would raise anything for one that tells of a failure."""
+    async with aclosing(_events(data, listener)) as events:
+        async for content in events:
+            if content.get("error"):
+                raise Refused(complaint(content))
+            yield f"data: {json.dumps(content)}"
 
 
 def _status(error: Mapping[str, Any] | str) -> int | None:

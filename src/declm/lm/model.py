@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from declm import protocols, settings
 from declm.errors import UnknownModel, UsageError
+from declm.lm.batched import through
+from declm.lm.batches import Batches
 from declm.lm.cached import Cached
 from declm.lm.gates import Limits
 from declm.lm.gateway import Gateway
@@ -85,8 +87,9 @@ class LM:
         LM('local/smollm2', temperature=0.7)
     """
 
-    __slots__ = ("_given", "_layers")
+    __slots__ = ("_gateway", "_given", "_layers")
 
+    _gateway: Gateway | None
     _given: Mapping[str, Any]
     _layers: protocols.LM
 
@@ -113,7 +116,7 @@ class LM:
         shares = {"concurrency": concurrency, "rpm": rpm, "tpm": tpm}
         given_shares = {k: v for k, v in shares.items() if v is not None}
         check_numbers({**sampling, "deadline": deadline}, {"attempts": attempts, **given_shares})
-        metered: Metered
+        gateway: Gateway | None = None
         if model.startswith("local/"):
             if api_base is not None or api_key is not None:
                 raise UsageError(f"{model!r} runs in this process and takes neither api_base nor api_key")
@@ -122,12 +125,7 @@ class LM:
             metered = Metered(Local(model.removeprefix("local/"), {**sampling, **options}))
         else:
             gateway = Gateway(model, {**sampling, **options}, api_base, api_key, structured, prompt_cache)
-            metered = Metered(
-                Limited(gateway, Limits(**shares), gateway.account, options.get("max_completion_tokens", max_tokens)),
-                gateway.estimate,
-            )
-            if model.partition("/")[0] not in PROVIDERS or is_peculiar(model, None) or not options.keys() <= PLAIN:
-                preload()
+            metered = _limited(gateway, Limits(**shares))
         place = None if cache is None else cache_place(cache)
         layers = Cached(Retried(metered, RetryPolicy(attempts, deadline)), place, deadline)
         given = {
@@ -139,6 +137,7 @@ class LM:
             **given_shares,
         }
         limits = {"deadline": deadline, "attempts": attempts}
+        object.__setattr__(self, "_gateway", gateway)
         object.__setattr__(self, "_layers", layers)
         object.__setattr__(
             self,
@@ -209,6 +208,19 @@ class LM:
         """Keep a reply that the caller has validated; nothing else fills the cache."""
         self._layers.commit(request, response)
 
+    def batched(self, batches: Batches) -> protocols.LM:
+        """The same LM, asked through its provider's batch API; without a deadline, for that takes up to a day.
+
+        Raises:
+            UsageError: it runs in this process.
+        """
+        if self._gateway is None:
+            raise UsageError(f"{self.model!r} runs in this process, where batch=True would save nothing; leave it out")
+        gateway = through(batches, self._gateway)
+        retried = Retried(Metered(gateway), RetryPolicy(self._given.get("attempts", _LIMITS["attempts"]), None))
+        cache = self._given.get("cache")
+        return Cached(retried, None if cache is None else cache_place(cache))
+
     def __repr__(self) -> str:
         return f"LM({', '.join([repr(self.model), *(f'{k}={v}' for k, v in shown(self._given).items())])})"
 
@@ -220,6 +232,15 @@ class LM:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"an LM is immutable: {name!r} can't be deleted")
+
+
+def _limited(gateway: Gateway, limits: Limits) -> Metered:
+    """A provider within its limits and the user's budgets."""
+    provider, options = gateway.model.partition("/")[0], gateway.options
+    if provider not in PROVIDERS or is_peculiar(gateway.model, None) or not options.keys() <= PLAIN:
+        preload()
+    reserved = options.get("max_completion_tokens", options.get("max_tokens"))
+    return Metered(Limited(gateway, limits, gateway.account, reserved), gateway.estimate)
 
 
 _LIMITS: Mapping[str, Any] = {"deadline": 120.0, "attempts": 4}
@@ -244,7 +265,7 @@ def resolve(lm: protocols.LM | str) -> protocols.LM:
 
 
 def in_force(lm: protocols.LM | str) -> protocols.LM:
-    """The LM to call here, within what tells of its calls, records them or answers for it.
+    """The LM to call here for a predictor: through batch jobs where these are asked for, and as `watched`.
 
     Args:
         lm: what `resolve` takes; it has been checked where it was set.
@@ -252,7 +273,13 @@ def in_force(lm: protocols.LM | str) -> protocols.LM:
     Raises:
         UnknownModel: the name has no provider.
     """
-    now, found = settings.current(), _named(lm) if isinstance(lm, str) else lm
+    batch, found = settings.current().batch, _named(lm) if isinstance(lm, str) else lm
+    return watched(found if batch is None else batch(found))
+
+
+def watched(found: protocols.LM) -> protocols.LM:
+    """An LM within what tells of its calls, records them or answers for it."""
+    now = settings.current()
     if now.wrap is not None:
         found = now.wrap(found)
     return Observed(found) if now.callbacks and not isinstance(found, Observed) else found

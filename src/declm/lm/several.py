@@ -6,9 +6,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import Self
+
 from declm import protocols
 from declm.errors import LMError, UsageError
 from declm.lm.base import Layer
+from declm.lm.batches import Batches
 from declm.lm.model import resolve
 from declm.messages import Capabilities, Request, Response
 from declm.usage import Usage
@@ -53,6 +56,17 @@ class Several(Layer):
         """Hand a validated reply to the LM that gave it."""
         if isinstance(response, Answered) and response.by is not None:
             response.by.commit(request, response)
+
+    def batched(self, batches: Batches) -> Self:
+        """The same around the same LMs, each asked through batch jobs.
+
+        Raises:
+            UsageError: one of them has no batch API.
+        """
+        other = copy.copy(self)
+        other._lms = tuple(batches.of(lm) for lm in self._lms)
+        other._inner = other._lms[0]
+        return other
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self._lms)!r})"

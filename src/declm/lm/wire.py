@@ -97,6 +97,16 @@ def headers(url: str, key: str | None, options: Mapping[str, Any]) -> dict[str, 
     return found | {name.lower(): str(value) for name, value in given.items()}
 
 
+def constant(request: Request) -> int:
+    """How many messages come before the question, which a refused reply and a complaint may follow."""
+    messages, end = request.messages, len(request.messages)
+    for _ in range(min(request.asked, end - 1)):
+        end -= 2 if messages[end - 2].role == "assistant" else 1  # an empty reply is not shown
+        if end < 2:
+            break
+    return end - 1
+
+
 def body(model: str, request: Request, options: Mapping[str, Any], *, stream: bool) -> bytes:
     """The request as JSON; options that the wire does not know go along as they are.
 
