@@ -32,6 +32,16 @@ def types(session: nox.Session) -> None:
     session.run("pytest", "tests/test_typing.py")
 
 
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write `requirements.lock`: what `pip install declm` takes today, with a hash for every file."""
+    session.install("uv")
+    written = "--custom-compile-command", "nox -s lock", "--no-annotate", "--generate-hashes", "-o", "requirements.lock"
+    session.run(
+        "uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.10", "--upgrade", *written
+    )
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests on every Python; arguments go to pytest (`nox -s tests-3.12 -- -m slow`)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 from importlib.metadata import requires
 from pathlib import Path
@@ -49,3 +50,32 @@ def test_releases_that_stole_credentials_are_never_installed() -> None:
         assert stolen not in litellm
     # Also for whoever loosens the lower bound.
     assert {str(one) for one in litellm} >= {"!=1.82.7", "!=1.82.8"}
+
+
+LOCK = Path(__file__).parent.parent.parent / "requirements.lock"
+
+
+def locked() -> dict[str, list[str]]:
+    """What the lock file pins, as `name==version; marker`, with the hashes of its files."""
+    entries = re.split(r"\n(?=\S)", LOCK.read_text("utf-8"))
+    return {
+        entry.partition(" \\\n")[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)
+        for entry in entries
+        if entry[0] != "#"
+    }
+
+
+def test_every_file_that_the_lock_takes_has_a_hash() -> None:
+    found = locked()
+    assert len(found) > 50
+    assert [name for name, hashes in found.items() if not hashes] == []
+    assert all("==" in name for name in found)
+
+
+def test_the_lock_holds_what_declm_requires() -> None:
+    pinned = [Requirement(line) for line in locked()]
+    for asked in (Requirement(line) for line in requires("declm") or ()):
+        if asked.marker is None or asked.marker.evaluate({"extra": ""}):
+            versions = [next(iter(one.specifier)).version for one in pinned if one.name == asked.name]
+            assert versions, f"{asked.name} is not in the lock: run  nox -s lock"
+            assert all(version in asked.specifier for version in versions), f"{asked}: run  nox -s lock"
