@@ -3,27 +3,26 @@
 That is a JSON schema of the reply, else a tool that the LM must call (the gateway hands its arguments
 on as the reply), else plain JSON mode, in which the words of the `json` format describe the object.
 
-instructor writes the request's options and reads the completion; what it prepares is made once per
-signature class, since its full wrapper rebuilds models and schemas on every call. Pydantic then
-validates the signature as a whole, as in every format, and re-asking is ours (`native/reask.jinja`).
+instructor writes the request's options, once per signature class, since its full wrapper rebuilds models and
+schemas on every call. Replies are read by the parser of all formats, Pydantic validates the signature as a
+whole, and re-asking is ours (`native/reask.jinja`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel
-from typing_extensions import Self
 
 from declm.formats.base import Dialect, Prompt, View, dumped
 from declm.formats.json import JSON
 from declm.formats.schema import is_strict
 from declm.formats.subsets import fitted
-from declm.messages import Fields, NativeMode, Request, Response, SchemaRules
+from declm.messages import Capabilities, Fields, NativeMode, Request, Response, SchemaRules
 from declm.specs import spec
 
 
@@ -35,7 +34,7 @@ class Native:
     def render(self, prompt: Prompt, inputs: Mapping[str, Any]) -> Request:
         """Write the request for inputs given as JSON values by key, with the API's own options."""
         request = prompt.request(self._words(prompt), inputs, prompt.constraint)
-        return replace(request, options={**_contract_of(prompt).options, **request.options})
+        return replace(request, options={**_options_of(prompt), **request.options})
 
     def parse(self, prompt: Prompt, response: Response) -> Fields:
         """Read the outputs.
@@ -43,7 +42,7 @@ class Native:
         Raises:
             ParseError: the reply holds no object with any of the keys.
         """
-        return _contract_of(prompt).read(response.text)
+        return prompt.read_object(response.text)
 
     def reask(self, prompt: Prompt, request: Request, response: Response, reason: str) -> Request:
         """Write the request that follows a reply which could not be accepted."""
@@ -75,73 +74,42 @@ _JSON = JSON()
 
 def _mode(prompt: Prompt) -> NativeMode:
     """The mode of a request; an LM of which nothing is known is asked for what most servers have."""
-    able = prompt.capabilities
+    return _chosen(prompt.spec.cls, prompt.reasoning, prompt.capabilities)  # type: ignore[arg-type]  # as below
+
+
+@lru_cache(maxsize=256)
+def _chosen(signature: type[BaseModel], reasoning: str | None, able: Capabilities) -> NativeMode:
     if able.native in ("tools", "json"):
         return able.native
-    if fitted(prompt.schema, able.schemas) is not None:
+    if fitted(Prompt(spec(signature), reasoning=reasoning).schema, able.schemas) is not None:
         return "json_schema"
     return "tools" if able.tools else "json"
 
 
-@dataclass(frozen=True, slots=True)
-class _Contract:
-    """What instructor made of one signature: options of every request, and the reader of replies."""
-
-    options: Mapping[str, Any]
-    read: Callable[[str], Fields]
-
-
-# What instructor reads of a chat completion; OpenAI's own classes take five times as long to build.
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    content: str
-    refusal: None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    message: _Message
-    finish_reason: str = "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class _Completion:
-    choices: list[_Choice]
-
-
-def _contract_of(prompt: Prompt) -> _Contract:
+def _options_of(prompt: Prompt) -> Mapping[str, Any]:
     wanted = (prompt.spec.cls, prompt.reasoning, _mode(prompt), prompt.capabilities.schemas)
-    return _contract(*wanted)  # type: ignore[arg-type]  # mypy takes no model class for hashable
+    return _options(*wanted)  # type: ignore[arg-type]  # mypy takes no model class for hashable
 
 
 @lru_cache(maxsize=256)
-def _contract(signature: type[BaseModel], reasoning: str | None, mode: NativeMode, rules: SchemaRules) -> _Contract:
+def _options(
+    signature: type[BaseModel], reasoning: str | None, mode: NativeMode, rules: SchemaRules
+) -> Mapping[str, Any]:
+    """What instructor adds to every request about one signature."""
     # Importing instructor takes two seconds; only this format needs it.
     from instructor import Mode
     from instructor.processing.response import handle_response_model
-    from instructor.processing.response import (
-        process_response as process,  # pyright: ignore[reportUnknownVariableType]  # partly untyped
-    )
 
-    process_response: Callable[..., Any] = process  # pyright: ignore[reportUnknownVariableType]  # as above
     prompt = Prompt(spec(signature), reasoning=reasoning)
     modes = {"json_schema": Mode.JSON_SCHEMA, "tools": Mode.TOOLS, "json": Mode.JSON}
     schema = (fitted(prompt.schema, rules) if mode == "json_schema" else None) or prompt.schema
-    model, made = handle_response_model(_reply_class(prompt, schema, is_tool=mode == "tools"), mode=modes[mode])
+    _, made = handle_response_model(_reply_class(prompt, schema, is_tool=mode == "tools"), mode=modes[mode])
     options: dict[str, Any] = {name: made[name] for name in _OPTIONS if name in made}
     if mode == "json_schema":
         options["response_format"]["json_schema"]["strict"] = is_strict(schema)
     elif mode == "tools":
         del options["tools"][0]["function"]["description"]
-
-    def read(text: str) -> Fields:
-        completion = _Completion([_Choice(_Message(text))])
-        reply = process_response(completion, response_model=model, stream=False, mode=Mode.JSON_SCHEMA)
-        return cast("Fields", reply.fields)  # instructor returns an instance of its own subclass
-
-    return _Contract(options, read)
+    return options
 
 
 _OPTIONS = ("response_format", "tools", "tool_choice")
@@ -149,23 +117,16 @@ _OPTIONS = ("response_format", "tools", "tool_choice")
 
 
 def _reply_class(prompt: Prompt, schema: dict[str, Any], *, is_tool: bool) -> type[BaseModel]:
-    """A response model for instructor: the reply's schema, and leniently read values.
+    """A response model for instructor, which says the reply's schema.
 
-    It leaves validation to the signature, whose validators may read inputs and must run once.
+    Replies are read by the parser of all formats: instructor would add 100 us to each, and take fewer.
     """
 
     class Reply(BaseModel):
-        fields: Fields
-
         @classmethod
         def model_json_schema(cls, *_args: Any, **_options: Any) -> dict[str, Any]:
             # Without a description instructor would give a tool one in words of its own.
             return {"title": cls.__name__, "description": "", **schema} if is_tool else schema
-
-        @classmethod
-        def model_validate_json(cls, json_data: str | bytes | bytearray, **_options: Any) -> Self:
-            text = json_data if isinstance(json_data, str) else json_data.decode("utf-8", "replace")
-            return cls.model_construct(fields=prompt.read_object(text))
 
     # The API takes letters, digits, - and _ only; a generic class is called `Box[int]`.
     Reply.__name__ = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.spec.name)[:64]
