@@ -90,6 +90,18 @@ def imports_table(lines: Sequence[Line]) -> str:
     return "\n\n".join([_table(head, rows), f"Medians of {line['times']} processes.", _where([line])])
 
 
+def codecs_table(lines: Sequence[Line]) -> str:
+    """The newest measurement of calls through litellm's codecs."""
+    line = lines[-1]
+    rows = [
+        (f"`{m['model']}`", f"{m['declm']:.2f}", f"{m['litellm']:.2f}", f"{m['declm'] / m['litellm']:.2f}")
+        for m in line["measured"]
+    ]
+    note = f"Milliseconds of a call with its server on loopback; medians of {line['calls']} calls each, by turns."
+    head = ("model", "declm", "`litellm.acompletion`", "ratio")
+    return "\n\n".join([_table(head, rows), note, _where([line])])
+
+
 def parsing_table(lines: Sequence[Line]) -> str:
     """The newest rates of reading broken replies, and the newest times."""
     parts = list[str]()
@@ -225,6 +237,7 @@ TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
     "faults": faults_table,
+    "codecs": codecs_table,
     "imports": imports_table,
     "parsing": parsing_table,
     "parsing_promises": promises_table,

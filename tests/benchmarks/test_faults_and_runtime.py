@@ -1,4 +1,4 @@
-"""The commands that put declm beside DSPy: each works without a peer, and keeps what it shows."""
+"""The commands that put declm beside DSPy or litellm: each works without a peer, and keeps what it shows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from codecs_beside_litellm import MODELS
+from codecs_beside_litellm import main as codecs
 from faults import FAULTS
 from faults import main as faults
-from publish import faults_table, runtime_table
+from publish import codecs_table, faults_table, runtime_table
 from runtime import CASES
 from runtime import main as runtime
 
@@ -29,3 +31,10 @@ def test_a_case_is_timed_and_told(words: str, tmp_path: Path, capsys: pytest.Cap
     line = json.loads((tmp_path / "runtime.jsonl").read_text())
     assert [row["ours"] > 0 for row in line["rows"]] == [True]
     assert runtime_table([line]) in capsys.readouterr().out
+
+
+def test_a_codec_is_timed_beside_litellm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert codecs(["--calls", "2", "--out", str(tmp_path / "codecs.jsonl")], MODELS[:1]) == 0
+    line = json.loads((tmp_path / "codecs.jsonl").read_text())
+    assert [one["declm"] > 0 < one["litellm"] for one in line["measured"]] == [True]
+    assert codecs_table([line]) in capsys.readouterr().out
