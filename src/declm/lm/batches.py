@@ -124,12 +124,11 @@ class Batches:
         """
         known = self._lms.get(id(lm))  # it is held, so that its id stays its own
         if known is None:
-            make: Callable[[Batches], protocols.LM] | None = getattr(lm, "batched", None)
-            if make is None:
+            if not isinstance(lm, Batchable):
                 raise UsageError(
                     f"batch=True needs LMs of providers, such as dm.LM('openai/...'); {lm.model!r} is none"
                 )
-            known = self._lms[id(lm)] = lm, make(self)
+            known = self._lms[id(lm)] = lm, lm.batched(self)
         return known[1]
 
     async def ask(self, account: Account, key: str | None, question: Question) -> Outcome:
