@@ -33,8 +33,9 @@ class Native:
 
     def render(self, prompt: Prompt, inputs: Mapping[str, Any]) -> Request:
         """Write the request for inputs given as JSON values by key, with the API's own options."""
-        request = prompt.request(self._words(prompt), inputs, prompt.constraint)
-        return replace(request, options={**_options_of(prompt), **request.options})
+        mode, options = _plan(prompt.spec.cls, prompt.reasoning, prompt.capabilities)  # type: ignore[arg-type]  # as below
+        request = prompt.request(_JSON if mode == "json" else self, inputs, prompt.constraint)
+        return replace(request, options={**options, **request.options})
 
     def parse(self, prompt: Prompt, response: Response) -> Fields:
         """Read the outputs.
@@ -86,12 +87,15 @@ def _chosen(signature: type[BaseModel], reasoning: str | None, able: Capabilitie
     return "tools" if able.tools else "json"
 
 
-def _options_of(prompt: Prompt) -> Mapping[str, Any]:
-    wanted = (prompt.spec.cls, prompt.reasoning, _mode(prompt), prompt.capabilities.schemas)
-    return _options(*wanted)  # type: ignore[arg-type]  # mypy takes no model class for hashable
-
-
 @lru_cache(maxsize=256)
+def _plan(
+    signature: type[BaseModel], reasoning: str | None, able: Capabilities
+) -> tuple[NativeMode, Mapping[str, Any]]:
+    """The mode of requests about one signature, and their options."""
+    mode = _chosen(signature, reasoning, able)
+    return mode, _options(signature, reasoning, mode, able.schemas)
+
+
 def _options(
     signature: type[BaseModel], reasoning: str | None, mode: NativeMode, rules: SchemaRules
 ) -> Mapping[str, Any]:
