@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 from fault_server import completion
 from publish import codecs_table
@@ -38,6 +38,10 @@ _CLAUDE = {
     "stop_reason": "end_turn",
     "usage": {"input_tokens": 11, "output_tokens": 3},
 }
+_QUESTION, _WARM_UP = "Say hello.", 5
+
+Ask: TypeAlias = Callable[[], Awaitable[object]]
+
 _CHAT: Mapping[str, Any] = completion().body
 
 
@@ -94,37 +98,73 @@ def serving(answer: Mapping[str, Any]) -> Iterator[str]:
         process.join()
 
 
-async def compare(model: Model, calls: int) -> Mapping[str, Any]:
-    """Medians of the milliseconds of a call, each way, after some that warm up."""
+def _through_declm(model: Model, base: str) -> Ask:
+    lm = dm.LM(model.name, api_base=base, api_key="k", cache=False)
+    request = Request((Message("user", _QUESTION),))
+    return lambda: lm.acomplete(request)
+
+
+def _through_litellm(model: Model, base: str) -> Ask:
     litellm = available()
     if litellm is None:
         raise SystemExit("codecs: litellm is not installed")
+    messages = [{"role": "user", "content": _QUESTION}]
+    call: dict[str, Any] = {"model": model.name, "messages": messages, "api_base": base, "api_key": "k"}
+    return lambda: litellm.acompletion(**call, num_retries=0, max_retries=0)
+
+
+WAYS: Mapping[str, Callable[[Model, str], Ask]] = {"declm": _through_declm, "litellm": _through_litellm}
+
+
+async def timed(ask: Ask, calls: int) -> list[float]:
+    """Seconds of each call, after some that warm up."""
+    seconds = list[float]()
+    for number in range(calls + _WARM_UP):
+        began_s = time.perf_counter()
+        await ask()
+        if number >= _WARM_UP:
+            seconds.append(time.perf_counter() - began_s)
+    return seconds
+
+
+def _work(way: str, calls: int, pipe: Connection) -> None:
+    """Time what the pipe asks for, until it asks for nothing."""
+    while (task := pipe.recv()) is not None:
+        model, base = task
+        pipe.send(asyncio.run(timed(WAYS[way](model, base), calls)))
+
+
+@contextmanager
+def working(calls: int) -> Iterator[Mapping[str, Connection]]:
+    """A process for each way: what litellm does after a call must not fall into the time of another's."""
+    context = multiprocessing.get_context("spawn")
+    pipes = {way: context.Pipe() for way in WAYS}
+    processes = [context.Process(target=_work, args=(way, calls, pipes[way][1]), daemon=True) for way in WAYS]
+    for process in processes:
+        process.start()
+    yield {way: here for way, (here, _) in pipes.items()}
+    for here, _ in pipes.values():
+        here.send(None)
+    for process in processes:
+        process.join()
+
+
+def compare(model: Model, rounds: int, workers: Mapping[str, Connection]) -> Mapping[str, Any]:
+    """Medians of the milliseconds of a call, each way, by turns."""
+    seconds: dict[str, list[float]] = {way: [] for way in workers}
     with serving(model.answer) as url:
-        base = url.removesuffix(model.route)
-        lm = dm.LM(model.name, api_base=base, api_key="k", cache=False)
-        request = Request((Message("user", "Say hello."),))
-        call: dict[str, Any] = {
-            "model": model.name, "messages": [{"role": "user", "content": "Say hello."}], "api_base": base,
-            "api_key": "k", "num_retries": 0, "max_retries": 0,
-        }  # fmt: skip
-        ways: dict[str, Callable[[], Awaitable[object]]] = {
-            "declm": lambda: lm.acomplete(request),
-            "litellm": lambda: litellm.acompletion(**call),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for round in range(calls + 5):
-            for name, ask in ways.items():
-                began_s = time.perf_counter()
-                await ask()
-                if round >= 5:
-                    seconds[name].append(time.perf_counter() - began_s)
-    return {"model": model.name, **{name: 1000.0 * median(each) for name, each in seconds.items()}}
+        for _ in range(rounds):
+            for way, worker in workers.items():
+                worker.send((model, url.removesuffix(model.route)))
+                seconds[way] += worker.recv()
+    return {"model": model.name, **{way: 1000.0 * median(each) for way, each in seconds.items()}}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    made.add_argument("--calls", type=int, default=200, help="of each model, each way (%(default)s)")
+    made.add_argument("--calls", type=int, default=100, help="of each model and way in a round (%(default)s)")
+    made.add_argument("--rounds", type=int, default=3, help="in which the ways take turns (%(default)s)")
     made.add_argument("--out", type=Path, metavar="FILE.jsonl", help="append the figures as a line of JSON")
     return made
 
@@ -132,8 +172,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None, models: Sequence[Model] = MODELS) -> int:
     """Run the command; returns the exit status."""
     given = parser().parse_args(arguments)
-    measured = [asyncio.run(compare(model, given.calls)) for model in models]
-    line = {"calls": given.calls, "measured": measured, "surroundings": surroundings()}
+    with working(given.calls) as workers:
+        measured = [compare(model, given.rounds, workers) for model in models]
+    line = {"calls": given.calls * given.rounds, "measured": measured, "surroundings": surroundings()}
     print(codecs_table([line]))
     keep(line, given.out)
     return 0

@@ -97,7 +97,7 @@ def codecs_table(lines: Sequence[Line]) -> str:
         (f"`{m['model']}`", f"{m['declm']:.2f}", f"{m['litellm']:.2f}", f"{m['declm'] / m['litellm']:.2f}")
         for m in line["measured"]
     ]
-    note = f"Milliseconds of a call with its server on loopback; medians of {line['calls']} calls each, by turns."
+    note = f"Milliseconds of a call over loopback; medians of {line['calls']} calls each, by turns, in two processes."
     head = ("model", "declm", "`litellm.acompletion`", "ratio")
     return "\n\n".join([_table(head, rows), note, _where([line])])
 
