@@ -13,7 +13,7 @@ from declm.errors import UsageError
 from declm.events import Event
 from declm.protocols import LM, is_lm
 from declm.text import Url, clip
-from declm.usage import Budget, Meter, Usage
+from declm.usage import ATTEMPT, Budget, Meter, Usage
 
 Callback: TypeAlias = Callable[[Event], object]
 """Takes every event, in the thread where it happens; what it returns is ignored."""
@@ -194,8 +194,11 @@ class Bill:
 
 
 @contextmanager
-def charged() -> Generator[Bill]:
+def charged(expected: Usage = ATTEMPT) -> Generator[Bill]:
     """Charge one attempt to every budget in force; an LM wraps each send in this.
+
+    Args:
+        expected: what it will use at least, as far as that is known.
 
     Raises:
         BudgetExceeded: a budget leaves no room; nothing has been sent.
@@ -203,12 +206,12 @@ def charged() -> Generator[Bill]:
     bill, taken = Bill(), list[Meter]()
     try:
         for meter in current().meters:
-            meter.reserve()
+            meter.reserve(expected)
             taken.append(meter)
         yield bill
     finally:
         for meter in taken:
-            meter.settle(bill.usage)
+            meter.settle(bill.usage, expected)
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:

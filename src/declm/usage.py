@@ -84,6 +84,10 @@ _FRACTIONS = frozenset({"usd", "seconds"})
 """Limits that need not be whole numbers."""
 
 
+ATTEMPT = Usage(calls=1)
+"""An attempt of which nothing else is known."""
+
+
 @dataclass(slots=True)
 class Meter:
     """Counts what is spent against one `Budget`; safe to share between threads and tasks."""
@@ -91,7 +95,7 @@ class Meter:
     budget: Budget
     spent: Usage = field(default_factory=Usage)
     started_s: float = field(default_factory=time.monotonic)
-    _reserved: int = 0
+    _reserved: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -99,26 +103,29 @@ class Meter:
         """Wall-clock seconds since the meter was started."""
         return time.monotonic() - self.started_s
 
-    def reserve(self) -> None:
+    def reserve(self, expected: Usage = ATTEMPT) -> None:
         """Claim one attempt, before it is sent; every `reserve` is followed by one `settle`.
+
+        Args:
+            expected: what it will use at least, as far as that is known.
 
         Raises:
             BudgetExceeded: the attempt would pass a limit.
         """
         with self._lock:
-            limit = self.exhausted()
+            limit = self.exhausted(expected)
             if limit is not None:
                 raise BudgetExceeded(
                     f"the budget of {getattr(self.budget, limit)} {limit} is used up; "
                     f"raise it with Budget({limit}=...)",
                     limit=limit,
                 )
-            self._reserved += 1
+            self._reserved = self._reserved + expected
 
-    def settle(self, usage: Usage) -> None:
+    def settle(self, usage: Usage, expected: Usage = ATTEMPT) -> None:
         """Replace one reservation by what the attempt really used."""
         with self._lock:
-            self._reserved -= 1
+            self._reserved = self._reserved - expected
             self.spent = self.spent + usage
 
     def charge(self, usage: Usage) -> None:
@@ -126,15 +133,19 @@ class Meter:
         with self._lock:
             self.spent = self.spent + usage
 
-    def exhausted(self) -> str | None:
+    def exhausted(self, expected: Usage = ATTEMPT) -> str | None:
         """Name the limit that leaves no room for another attempt, or None."""
-        budget, spent = self.budget, self.spent
-        if budget.calls is not None and spent.calls + self._reserved >= budget.calls:
+        budget, claimed = self.budget, self.spent + self._reserved
+        if budget.calls is not None and claimed.calls >= budget.calls:
             return "calls"
-        if budget.tokens is not None and spent.tokens >= budget.tokens:
+        if budget.tokens is not None and _passes(claimed.tokens, expected.tokens, budget.tokens):
             return "tokens"
-        if budget.usd is not None and spent.usd >= budget.usd:
+        if budget.usd is not None and _passes(claimed.usd, expected.usd, budget.usd):
             return "usd"
         if budget.seconds is not None and self.seconds >= budget.seconds:
             return "seconds"
         return None
+
+
+def _passes(claimed: float, expected: float, limit: float) -> bool:
+    return claimed >= limit or claimed + expected > limit

@@ -15,7 +15,7 @@ import pytest
 from batch_server import BatchServer, openai_line, serving_batches
 
 import declm as dm
-from declm.errors import BadRequest, TooManyErrors, UsageError
+from declm.errors import BadRequest, BudgetExceeded, TooManyErrors, UsageError
 from declm.events import BatchProgress, Event
 from declm.files import cache_dir
 from declm.lm import Routed, batches
@@ -289,6 +289,16 @@ def test_nothing_sensitive_is_noted(server: BatchServer) -> None:
             dm.Predict(Secret), rows, lambda gold, got: gold.answer == got.answer, lm=lm_at(server), batch=True
         )
     assert (report.score, seen) == (1.0, [])
+
+
+@pytest.mark.parametrize("budget", [dm.Budget(usd=0.0001), dm.Budget(tokens=1000), dm.Budget(calls=4)])
+def test_a_budget_is_held_before_a_job_is_sent(server: BatchServer, budget: dm.Budget) -> None:
+    rows = [QA(question=f"what is {i}? " + "word " * 200, answer="yes") for i in range(20)]
+    with dm.context(budget=budget), pytest.raises(BudgetExceeded) as caught:
+        dm.evaluate(dm.Predict(QA), rows, is_right, lm=lm_at(server, cache=False), batch=True)
+    (job,) = server.jobs.values()
+    assert 0 < len(job.requests) < 6
+    assert len(caught.value.report.rows) == len(job.requests)
 
 
 def test_damaged_notes_are_no_jobs(server: BatchServer) -> None:

@@ -114,8 +114,8 @@ def evaluate(
         batch: ask through the provider's batch API (OpenAI, Anthropic, Groq, Mistral, and servers with
             OpenAI's `/batches`): half the price, and an answer within a day. What rows ask at the same time
             is one job; a program of three steps takes three jobs, one after the other. The same call again,
-            also after a crash or Ctrl-C, takes up the jobs under way. Budgets of USD and tokens count a job
-            when it has ended.
+            also after a crash or Ctrl-C, takes up the jobs under way. Budgets of USD and tokens refuse rows
+            by what their prompts cost, and count replies when a job has ended.
 
     Raises:
         UsageError: rows lack an input, the metric does not fit, or no LM is set; nothing was sent.

@@ -17,6 +17,7 @@ from declm.lm.keys import Keys
 from declm.lm.lanes import Put, Question
 from declm.lm.wire import Refused, Reply
 from declm.messages import Capabilities, Chunk, Request
+from declm.usage import Usage
 
 _DISCOUNT = 0.5
 """Of every provider whose batch API is spoken here."""
@@ -35,6 +36,11 @@ class BatchGateway(Gateway):
     @functools.cached_property
     def _capabilities(self) -> Capabilities:
         return replace(super()._capabilities, concurrency=_CONCURRENCY)
+
+    def estimate(self, request: Request, text: str) -> Usage:
+        """What a reply costs, roughly."""
+        usage = super().estimate(request, text)
+        return replace(usage, usd=usage.usd * _DISCOUNT)
 
     async def _ask(
         self, request: Request, options: Mapping[str, Any], limit_s: float | None, put: Put | None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from declm import protocols, settings
 from declm.errors import UsageError
 from declm.lm.base import Layer, Send, Steps, received
 from declm.lm.streams import rough_usage
 from declm.messages import Request
-from declm.usage import Usage
+from declm.usage import ATTEMPT, Usage
 
 
 class Metered(Layer):
@@ -18,11 +19,20 @@ class Metered(Layer):
     Args:
         estimate: what a reply that was left unfinished has cost, by its request and the text that
             came; a provider counts only what it finishes.
+        ahead: claim what a prompt alone will cost before it is sent, where many calls fly before the first
+            is paid for.
     """
 
-    def __init__(self, inner: protocols.LM, estimate: Callable[[Request, str], Usage] = rough_usage) -> None:
+    def __init__(
+        self,
+        inner: protocols.LM,
+        estimate: Callable[[Request, str], Usage] = rough_usage,
+        *,
+        ahead: bool = False,
+    ) -> None:
         super().__init__(inner)
         self._estimate = estimate
+        self._ahead = ahead
 
     def steps(self, request: Request) -> Steps:
         """Reserve, send, settle.
@@ -33,7 +43,8 @@ class Metered(Layer):
         """
         self._check_price()
         send = Send(request)
-        with settings.charged() as bill:
+        expected = replace(self._estimate(request, ""), calls=1) if self._ahead else ATTEMPT
+        with settings.charged(expected) as bill:
             bill.usage = Usage(calls=1)
             try:
                 response = received((yield send))

@@ -217,7 +217,10 @@ class LM:
         if self._gateway is None:
             raise UsageError(f"{self.model!r} runs in this process, where batch=True would save nothing; leave it out")
         gateway = through(batches, self._gateway)
-        retried = Retried(Metered(gateway), RetryPolicy(self._given.get("attempts", _LIMITS["attempts"]), None))
+        retried = Retried(
+            Metered(gateway, gateway.estimate, ahead=True),
+            RetryPolicy(self._given.get("attempts", _LIMITS["attempts"]), None),
+        )
         cache = self._given.get("cache")
         return Cached(retried, None if cache is None else cache_place(cache))
 
