@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -301,6 +302,21 @@ def test_a_budget_is_held_before_a_job_is_sent(server: BatchServer, budget: dm.B
     assert len(caught.value.report.rows) == len(job.requests)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_ctrl_c_says_that_jobs_go_on(server: BatchServer) -> None:
+    server.looks = 10_000
+    sent = list[int]()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, BatchProgress) and not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with dm.context(callbacks=[stop]), pytest.raises(dm.errors.Interrupted, match="jobs go on at the provider"):
+        run(server)
+    assert len(notes()) == 1
+
+
 def test_damaged_notes_are_no_jobs(server: BatchServer) -> None:
     for i, text in enumerate(("", "{", "[]", '{"account": 1}', '{"account": "a", "job": 1}', "\x00")):
         (cache_dir("batches") / f"{i}.json").write_text(text, "utf-8")
@@ -322,8 +338,9 @@ def test_lms_without_a_batch_api_are_refused_at_once(lm: Any) -> None:
 
 @pytest.mark.parametrize("model", ["deepseek/deepseek-chat", "text-completion-openai/gpt-3.5-turbo-instruct"])
 def test_providers_without_a_batch_api_are_named(server: BatchServer, model: str) -> None:
-    with pytest.raises(TooManyErrors, match="batch API"):
+    with pytest.raises(TooManyErrors, match="batch API") as caught:
         run(server, model=model)
+    assert "jobs go on" not in caught.value.message
     assert server.jobs == {}
 
 

@@ -53,6 +53,7 @@ class Evaluation(Generic[G, R]):
     rows: list[RowResult[G, R]] = field(default_factory=list[RowResult[G, R]])
     described: Run = field(default_factory=lambda: Run("program", "metric", ""))
     started_s: float = field(default_factory=time.perf_counter)
+    batches: Batches | None = None
 
     async def run(self) -> Report[G, R]:
         """Run all rows.
@@ -63,9 +64,9 @@ class Evaluation(Generic[G, R]):
         options = self.options
         with ExitStack() as stack:
             stack.enter_context(settings.context(lm=options.lm))
-            batches = Batches() if options.batch else None
-            if batches:
-                stack.enter_context(settings.batching(batches.of))
+            if options.batch:
+                self.batches = Batches()
+                stack.enter_context(settings.batching(self.batches.of))
             ledger = stack.enter_context(Ledger.named(options.name)) if options.name else None
             runner: Runner[G, R] = Runner(
                 self.program, self.metric, concurrency=options.concurrency, ledger=ledger, traces=options.traces
@@ -76,7 +77,7 @@ class Evaluation(Generic[G, R]):
             self.described = self._described_run(runner)
             bar = stack.enter_context(progress(len(self.data), f"evaluate {self.described.program}", options.progress))
             tally = _Tally(bar)
-            if batches:
+            if self.batches:
                 stack.enter_context(settings.context(callbacks=[tally.see]))
 
             def finished(row: RowResult[G, R]) -> None:
@@ -91,8 +92,8 @@ class Evaluation(Generic[G, R]):
             except DeclmError as error:
                 self._attach(error)
                 raise
-            if batches:
-                batches.close()
+            if self.batches:
+                self.batches.close()
         return self.report()
 
     def report(self) -> Report[G, R]:
@@ -105,7 +106,7 @@ class Evaluation(Generic[G, R]):
         report, where = self.report(), ""
         if report.rows:
             where = self._kept(report)
-        if self.options.batch:
+        if self.batches and self.batches.are_under_way:
             where += "; batch jobs go on at the provider: the same call again takes up what they give"
         return report, where
 

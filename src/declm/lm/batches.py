@@ -131,6 +131,11 @@ class Batches:
             known = self._lms[id(lm)] = lm, lm.batched(self)
         return known[1]
 
+    @property
+    def are_under_way(self) -> bool:
+        """Whether a job may still give something that was not waited for."""
+        return any(desk.waiting for desk in self._desks.values())
+
     async def ask(self, account: Account, key: str | None, question: Question) -> Outcome:
         """The outcome of one request, when its job has ended.
 
