@@ -45,7 +45,7 @@ ROWS = [QA(question=f"what is {i}", answer="yes") for i in range(6)]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchServer]:
     """A server with batch APIs, asked at once and looked at often."""
-    quick = batches.Pace(quiet_s=0.3, poll_s=(0.01, 0.02))
+    quick = batches.Pace(quiet_s=0.2, poll_s=(0.01, 0.02))
     monkeypatch.setattr(batches, "Pace", lambda: quick)
     with serving_batches() as state:
         state.answer = lambda _id, _body: '{"answer": "yes"}'
