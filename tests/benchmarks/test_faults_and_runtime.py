@@ -33,6 +33,7 @@ def test_a_case_is_timed_and_told(words: str, tmp_path: Path, capsys: pytest.Cap
     assert runtime_table([line]) in capsys.readouterr().out
 
 
+@pytest.mark.slow  # both processes import litellm
 def test_a_codec_is_timed_beside_litellm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert codecs(["--calls", "2", "--rounds", "1", "--out", str(tmp_path / "codecs.jsonl")], MODELS[:1]) == 0
     line = json.loads((tmp_path / "codecs.jsonl").read_text())
