@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -95,20 +94,27 @@ def _read(body: bytes) -> Reply:
 
 
 async def _events(data: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[Mapping[str, Any]]:
-    async for event in data:
-        if event == b"[DONE]":
-            listener.finish = listener.finish or "stop"
-            return
-        yield parsed(event)
+    async with aclosing(_until_done(data, listener)) as events:
+        async for event in events:
+            yield parsed(event)
 
 
 async def _lines(data: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[str]:
     """Events as litellm's codecs read them, which would raise anything for one that tells of a failure."""
-    async with aclosing(_events(data, listener)) as events:
-        async for content in events:
+    async with aclosing(_until_done(data, listener)) as events:
+        async for event in events:
+            content = parsed(event)
             if content.get("error"):
                 raise Refused(complaint(content))
-            yield f"data: {json.dumps(content)}"
+            yield f"data: {event.decode('utf-8', 'replace')}"
+
+
+async def _until_done(data: AsyncGenerator[bytes], listener: Listener) -> AsyncGenerator[bytes]:
+    async for event in data:
+        if event == b"[DONE]":
+            listener.finish = listener.finish or "stop"
+            return
+        yield event
 
 
 def _status(error: Mapping[str, Any] | str) -> int | None:
