@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,38 @@ def test_a_server_that_fails_while_a_job_runs_is_looked_at_again(server: BatchSe
     with dm.context(callbacks=[failing]):
         assert run(server, attempts=1).score == 1.0
     assert len(server.jobs) == 1
+
+
+def test_results_that_can_not_be_fetched_at_first_are_not_paid_for_twice(server: BatchServer) -> None:
+    def failing(event: Event) -> None:
+        if isinstance(event, BatchProgress) and event.done == event.total:
+            server.fails.extend([503, 502])
+
+    with dm.context(callbacks=[failing]):
+        assert run(server, cache=False, attempts=1).score == 1.0
+    assert len(server.jobs) == 1
+
+
+def test_a_job_that_was_given_up_is_looked_at_again_by_the_next_attempt(
+    server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = replace(batches.Pace(), patience_s=0.0)
+    monkeypatch.setattr(batches, "Pace", lambda: hasty)
+    fail = iter([503])
+
+    def failing(event: Event) -> None:
+        if isinstance(event, BatchProgress) and event.done == event.total:
+            server.fails.extend(fail)
+
+    with dm.context(callbacks=[failing]):
+        assert run(server, cache=False).score == 1.0
+    assert len(server.jobs) == 1
+
+
+def test_a_server_without_the_api_is_told_as_such(server: BatchServer) -> None:
+    server.fails.extend([404] * 100)
+    with pytest.raises(TooManyErrors, match="there is no batch API at"):
+        run(server, cache=False)
 
 
 def test_requests_that_a_job_refuses_fail_alone(server: BatchServer) -> None:

@@ -111,11 +111,8 @@ def evaluate(
         name: keep finished rows under this name (or in this `.sqlite` file): the same call again, also
             after a crash, runs only the rows that are missing; another metric scores the kept outputs.
         traces: keep every row's tree of calls.
-        batch: ask through the provider's batch API (OpenAI, Anthropic, Groq, Mistral, and servers with
-            OpenAI's `/batches`): half the price, and an answer within a day. What rows ask at the same time
-            is one job; a program of three steps takes three jobs, one after the other. The same call again,
-            also after a crash or Ctrl-C, takes up the jobs under way. Budgets of USD and tokens refuse rows
-            by what their prompts cost, and count replies when a job has ended.
+        batch: ask through the provider's batch API: half the price, an answer within a day, found again
+            by the same call after a crash. See docs/evaluation.md.
 
     Raises:
         UsageError: rows lack an input, the metric does not fit, or no LM is set; nothing was sent.

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from declm import protocols
 from declm.callbacks import tell_inside
@@ -27,6 +27,8 @@ from declm.lm.batch_apis import MAX_BYTES, MAX_REQUESTS, BatchAPI, Outcome, Prog
 from declm.lm.lanes import Question
 from declm.lm.wire import Refused
 from declm.text import digest
+
+T = TypeVar("T")
 
 _KEPT_S = 30 * 86_400.0
 """How long providers keep what a job gave."""
@@ -90,6 +92,8 @@ class _Desk:
     waiting: dict[str, dict[str, _Asked]] = field(default_factory=dict[str, dict[str, _Asked]])
     """By job, and by the id of the request."""
     ended: dict[str, Progress] = field(default_factory=dict[str, Progress])
+    taken: set[str] = field(default_factory=set[str])
+    """Ids of requests that wait for their outcome or have it."""
 
 
 @runtime_checkable
@@ -113,7 +117,6 @@ class Batches:
         self._pace = pace or Pace()
         self._desks = dict[str, _Desk]()
         self._lms = dict[int, tuple[protocols.LM, protocols.LM]]()
-        self._seen = Counter[str]()
         self._following = set[asyncio.Task[None]]()
 
     def of(self, lm: protocols.LM) -> protocols.LM:
@@ -149,17 +152,24 @@ class Batches:
         """
         name = account.name
         desk = self._desks.setdefault(name, _Desk(account))
-        id = secrets.token_hex(16)
-        if key is not None:  # the same may be asked several times; asked again later, the first comes first again
-            id = f"{key}-{self._seen[f'{name} {key}']}"
-            self._seen[f"{name} {key}"] += 1
+        id = secrets.token_hex(16) if key is None else self._free(key, desk)
         asked = _Asked(id, question, asyncio.get_running_loop().create_future(), key is not None)
         desk.gathered.append(asked)
         desk.news.set()
         if not desk.is_gathering:
             desk.is_gathering = True
             self._begin(self._gather(desk))
-        return await asked.outcome
+        try:
+            return await asked.outcome
+        except LMError:
+            desk.taken.discard(id)  # asked once more, it is looked for in the job that may have it
+            raise
+
+    def _free(self, key: str, desk: _Desk) -> str:
+        """An id of its own for a request; the same may be asked several times, and is numbered in that order."""
+        id = next(id for number in itertools.count() if (id := f"{key}-{number}") not in desk.taken)
+        desk.taken.add(id)
+        return id
 
     def close(self) -> None:
         """Forget the jobs whose outcomes have all been given."""
@@ -187,9 +197,19 @@ class Batches:
             if known:
                 self._follow(desk, job, {id: todo.pop(id) for id in known})
         for part in _parts(list(todo.values())):
-            job = await desk.account.api.submit({asked.id: asked.question for asked in part})
+            job = await self._submitted(desk.account.api, {asked.id: asked.question for asked in part})
             self._note(desk.account, job, [asked.id for asked in part if asked.is_noted])
             self._follow(desk, job, {asked.id: todo.pop(asked.id) for asked in part})
+
+    async def _submitted(self, api: BatchAPI, questions: Mapping[str, Question]) -> str:
+        try:
+            return await api.submit(questions)
+        except Refused as error:
+            if error.status in (404, 405):
+                raise Refused(
+                    f"there is no batch API at {api.place}: leave out batch=True ({error.text})", 400
+                ) from error
+            raise
 
     def _follow(self, desk: _Desk, job: str, asked: Mapping[str, _Asked]) -> None:
         if job in desk.waiting:
@@ -205,11 +225,7 @@ class Batches:
             if progress is None:
                 return
             desk.ended[job] = progress
-            async with aclosing(desk.account.api.outcomes(progress)) as outcomes:
-                async for id, outcome in outcomes:
-                    asked = desk.waiting[job].pop(id, None)
-                    if asked is not None and not asked.outcome.done():
-                        asked.outcome.set_result(outcome)
+            await self._patiently(desk, lambda: self._hand_out(desk, job, progress))
         except Exception as error:  # noqa: BLE001  # as above
             if isinstance(error, Refused) and error.status in (404, 410):
                 self._file(desk.account.api, job).unlink(missing_ok=True)  # so that the next one is new
@@ -220,28 +236,42 @@ class Batches:
             if not asked.outcome.done():
                 asked.outcome.set_result(progress.missing)
 
+    async def _hand_out(self, desk: _Desk, job: str, progress: Progress) -> None:
+        async with aclosing(desk.account.api.outcomes(progress)) as outcomes:
+            async for id, outcome in outcomes:
+                asked = desk.waiting[job].pop(id, None)
+                if asked is not None and not asked.outcome.done():
+                    asked.outcome.set_result(outcome)
+
     async def _end_of(self, desk: _Desk, job: str) -> Progress | None:
         """How a job has ended; None if nobody waits for it any more."""
-        pause_s, longest_s = self._pace.poll_s
-        seen_s = time.monotonic()
+        pauses_s = self._pauses()
         while any(not asked.outcome.done() for asked in desk.waiting[job].values()):
-            try:
-                progress = await desk.account.api.look(job)
-            except Exception as error:
-                if not desk.account.read(error).retryable or time.monotonic() - seen_s > self._pace.patience_s:
-                    raise
-            else:
-                seen_s = time.monotonic()
-                tell_inside(
-                    BatchProgress,
-                    model=desk.account.model, job=job, status=progress.status, done=progress.done, total=progress.total,
-                )  # fmt: skip
-                if progress.ended:
-                    return progress
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, longest_s)
+            progress = await self._patiently(desk, lambda: desk.account.api.look(job))
+            model, counts = desk.account.model, {"done": progress.done, "total": progress.total}
+            tell_inside(BatchProgress, model=model, job=job, status=progress.status, **counts)
+            if progress.ended:
+                return progress
+            await asyncio.sleep(next(pauses_s))
         desk.waiting.pop(job)
         return None
+
+    async def _patiently(self, desk: _Desk, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do something about a job, again where it fails in a way that may pass: the job has been paid for."""
+        pauses_s, began_s = self._pauses(), time.monotonic()
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                if not desk.account.read(error).retryable or time.monotonic() - began_s > self._pace.patience_s:
+                    raise
+            await asyncio.sleep(next(pauses_s))
+
+    def _pauses(self) -> Iterator[float]:
+        pause_s, longest_s = self._pace.poll_s
+        while True:
+            yield pause_s
+            pause_s = min(pause_s * 1.5, longest_s)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
