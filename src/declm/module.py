@@ -83,10 +83,9 @@ class Module(Node):
 
     def __call__(self: _Forward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the program; with `async def forward`, return a coroutine."""
-        program = cast(Module, self)
-        if program._is_async():
-            return cast(R, program._ainvoke(args, kwargs))
-        return cast(R, program._invoke(args, kwargs))
+        program: Any = self
+        found: R = program._ainvoke(args, kwargs) if program._is_async() else program._invoke(args, kwargs)
+        return found
 
     @overload
     async def acall(self: _AsyncForward[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...

@@ -142,6 +142,7 @@ class Spec(Generic[S]):
         if self.cls.model_config.get("frozen"):
             return self._rebuilt(row, outputs, unreadable or {})
         done, problems = row.model_copy(), dict[str, list[str]]()
+        assign = self.cls.__pydantic_validator__.validate_assignment
         for key, field in self.outputs.items():
             if key in outputs:
                 value = outputs[key]
@@ -151,26 +152,26 @@ class Spec(Generic[S]):
             else:
                 value = field.default
             try:
-                self._assign(done, field, value)
-            except ValidationError as error:
-                problems[key] = _problems(error, field)
+                assign(done, field.name, value)
+            except ValidationError as first:
+                try:
+                    self._assign_json(done, field, value, first)
+                except ValidationError as error:
+                    problems[key] = _problems(error, field)
         if problems:
             told = [problem for found in problems.values() for problem in found]
             raise ParseError("; ".join(told), fields=problems)
         return done
 
-    def _assign(self, row: S, field: FieldSpec, value: Any) -> None:
-        validator = self.cls.__pydantic_validator__
+    def _assign_json(self, row: S, field: FieldSpec, value: Any, refusal: ValidationError) -> None:
+        """Set an output by the rules of JSON, under which strict fields take dates, enums and tuples."""
         try:
-            validator.validate_assignment(row, field.name, value)
-        except ValidationError:
-            try:  # by the rules of JSON, under which strict fields take dates, enums and tuples
-                value = field.adapter.validate_json(to_json(value))
-            except ValueError:  # a ValidationError is one too
-                value = None
-            if value is None:
-                raise
-            validator.validate_assignment(row, field.name, value)
+            value = field.adapter.validate_json(to_json(value))
+        except ValueError:  # a ValidationError is one too
+            value = None
+        if value is None:
+            raise refusal
+        self.cls.__pydantic_validator__.validate_assignment(row, field.name, value)
 
     def _rebuilt(self, row: S, outputs: Mapping[str, Any], unreadable: Mapping[str, str]) -> S:
         missing = [k for k, f in self.outputs.items() if k not in outputs and (f.required or k in unreadable)]

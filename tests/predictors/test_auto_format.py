@@ -111,7 +111,7 @@ def test_a_predictor_that_has_chosen_can_be_pickled() -> None:
     with dm.context(lm=_refusing()):
         ask = dm.Predict("question -> answer")
         ask(question="?")
-        assert pickle.loads(pickle.dumps(ask._choices)).keys() == ask._choices.keys()
+        assert pickle.loads(pickle.dumps(ask._planner._choices)).keys() == ask._planner._choices.keys()
 
 
 def test_a_refusal_of_both_is_raised_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:

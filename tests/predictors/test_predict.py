@@ -608,7 +608,7 @@ def test_a_rendered_prefix_is_kept_for_each_state() -> None:
     for i in range(200):
         predict.with_instructions(f"Number {i}.")(ticket="t")
     assert lm.requests[199].messages[0].content.startswith("Number 199.")
-    assert len(predict._prompts) <= 64
+    assert len(predict._planner._prompts) <= 64
     predict(ticket="t")
     predict(ticket="u")
     first, second = (request.messages[0] for request in lm.requests[-2:])

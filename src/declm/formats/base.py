@@ -7,7 +7,7 @@ per prompt and format; a call renders its own last message only.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ from declm.formats.subsets import fitted
 from declm.messages import Capabilities, Fields, Message, Request, Response
 from declm.specs import Spec
 from declm.state import PredictorState
-from declm.templates import Names, Part, Templates
+from declm.templates import UNTIMED, Form, Names, Part, Templates, marks
 from declm.text import clip
 
 View = dict[str, Any]
@@ -52,6 +52,9 @@ INPUT_LIMIT = 15_000_000
 """Characters of an input; no LM's window comes near, and templates write little more (`OUTPUT_LIMIT`)."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
+_FORMS = 64
+"""Forms of user messages kept per prompt; each stands for which inputs are there, and which have several lines."""
+
 _SHARED = ("instructions", "inputs", "outputs", "definitions")
 _REPLY_LIMIT = 8_000
 _REASON_LIMIT = 2_000
@@ -271,6 +274,7 @@ class _Written:
 
     def __init__(self, prompt: Prompt, dialect: Dialect) -> None:
         self._prompt, self._dialect = prompt, dialect
+        self._forms = dict[tuple[tuple[str, ...], tuple[bool, ...]], Form | None]()
         self._user = prompt.part(dialect.name, "user")
         self._assistant = prompt.part(dialect.name, "assistant")
         system = prompt.part(dialect.name, "system").render(prompt.shared)
@@ -290,26 +294,44 @@ class _Written:
         for key, text in texts.items():
             if len(text) > INPUT_LIMIT:
                 raise InputError(f"{key!r} has {len(text):,} characters; an input may have {INPUT_LIMIT:,}")
-        fields = _filled(self._prompt.inputs, values, texts)
-        return self._user.render({**values, **self._prompt.shared, "inputs": fields, "values": values})
+        several = tuple([len(text.splitlines()) > 1 for text in texts.values()])
+        form = self._forms.get((tuple(texts), several))
+        if form is not None and sum(map(len, texts.values())) < UNTIMED:
+            return form.fill(texts).strip("\n")
+        return self._rendered(values, texts, several)
+
+    def _rendered(self, values: Mapping[str, Any], texts: Mapping[str, str], several: tuple[bool, ...]) -> str:
+        written, keys = self._user.render(self._context(values, texts, several)), tuple(texts)
+        if (keys, several) not in self._forms and len(self._forms) < _FORMS:
+            marked = marks(keys)
+            form = self._user.form(self._context(marked, marked, several), keys)
+            is_right = form is not None and form.fill(texts).strip("\n") == written
+            self._forms[keys, several] = form if is_right else None
+        return written
+
+    def _context(self, values: Mapping[str, Any], texts: Mapping[str, str], several: tuple[bool, ...]) -> View:
+        fields = _filled(self._prompt.inputs, values, texts, several)
+        return {**values, **self._prompt.shared, "inputs": fields, "values": values}
 
     def assistant(self, outputs: Mapping[str, Any]) -> str:
         """The ideal reply, as far as the outputs are known."""
         views = self._prompt.outputs
         values = {key: self._dialect.guard(outputs[key], views) for key in views if key in outputs}
         texts = {key: self._dialect.write(views[key], value) for key, value in values.items()}
-        fields = _filled(views, values, texts)
+        fields = _filled(views, values, texts, [len(text.splitlines()) > 1 for text in texts.values()])
         return self._assistant.render({**values, **self._prompt.shared, "outputs": fields, "values": values})
 
     def _turns(self, demo: Demo) -> tuple[Message, Message]:
         return Message("user", self.user(demo.inputs)), Message("assistant", self.assistant(demo.outputs))
 
 
-def _filled(views: Mapping[str, View], values: Mapping[str, Any], texts: Mapping[str, str]) -> list[View]:
+def _filled(
+    views: Mapping[str, View], values: Mapping[str, Any], texts: Mapping[str, str], several: Iterable[bool]
+) -> list[View]:
     """Views of the fields that have a value, with `value` and `text`, and whether it is `multiline`."""
     return [
-        {**views[key], "value": values[key], "text": text, "multiline": len(text.splitlines()) > 1}
-        for key, text in texts.items()
+        {**views[key], "value": values[key], "text": text, "multiline": multiline}
+        for (key, text), multiline in zip(texts.items(), several, strict=True)
     ]
 
 

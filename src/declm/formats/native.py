@@ -35,7 +35,7 @@ class Native:
         """Write the request for inputs given as JSON values by key, with the API's own options."""
         mode, options = _plan(prompt.spec.cls, prompt.reasoning, prompt.capabilities)  # type: ignore[arg-type]  # as below
         request = prompt.request(_JSON if mode == "json" else self, inputs, prompt.constraint)
-        return replace(request, options={**options, **request.options})
+        return replace(request, options={**options, **request.options} if request.options else options)
 
     def parse(self, prompt: Prompt, response: Response) -> Fields:
         """Read the outputs.

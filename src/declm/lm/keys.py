@@ -35,6 +35,19 @@ class _Prefix:
     hash: _Hash
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Options and the like, and how they enter the hash."""
+
+    options: Mapping[str, Any]
+    sample: int
+    logprobs: int
+    written: bytes
+
+
+_NOTHING = canonical([None, 0, 0]).encode()
+
+
 class Keys:
     """The keys of one LM's requests.
 
@@ -44,19 +57,34 @@ class Keys:
 
     def __init__(self) -> None:
         self._prefixes = dict[int, _Prefix]()
+        self._rests = dict[int, _Rest]()
 
     def of(self, identity: str, request: Request) -> str | None:
         """The key, 32 hexadecimal digits; None if an option is no JSON, and so can't be compared."""
         try:
             prefix = self._prefix(identity, request)
-            options = {k: v for k, v in request.options.items() if k not in _LIMITS} if request.options else None
-            rest = canonical([options or None, request.sample, request.logprobs])
+            rest = self._rest(request)
         except TypeError:
             return None
         hash = prefix.hash.copy()
         _add(hash, request.messages[len(prefix.messages) :])
-        hash.update(rest.encode("utf-8", "surrogatepass"))
+        hash.update(rest)
         return hash.hexdigest()[:32]
+
+    def _rest(self, request: Request) -> bytes:
+        """What shapes the reply besides messages and schema: the same object for all calls of most predictors."""
+        options, sample, logprobs = request.options, request.sample, request.logprobs
+        if not (options or sample or logprobs):
+            return _NOTHING
+        known = self._rests.get(id(options))  # as below
+        if known is not None and known.sample == sample and known.logprobs == logprobs:
+            return known.written
+        sent = {k: v for k, v in options.items() if k not in _LIMITS}
+        written = canonical([sent or None, sample, logprobs]).encode("utf-8", "surrogatepass")
+        if len(self._rests) >= _KEPT:
+            self._rests.clear()
+        self._rests[id(options)] = _Rest(options, sample, logprobs, written)
+        return written
 
     def _prefix(self, identity: str, request: Request) -> _Prefix:
         messages, schema = request.messages, request.schema

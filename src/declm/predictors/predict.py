@@ -16,26 +16,19 @@ from declm import lm as lms
 from declm import protocols, settings, streams, trace
 from declm.demo import Demo
 from declm.errors import BadRequest, InputError, UsageError
-from declm.formats import Choice, choose, chosen
-from declm.formats.base import EXTRACTION_PARTS, PARTS, Prompt
-from declm.messages import Capabilities, Messages
+from declm.messages import Messages
 from declm.module import Module
 from declm.predictors.flow import Answer, Flow, Roles, Seen, adrive, drive, falling_back, flow
+from declm.predictors.planning import Plan, Planner
 from declm.predictors.watching import Show, View
 from declm.shorthand import define
 from declm.specs import Spec, spec
 from declm.state import PredictorState, Stateful
-from declm.templates import Templates
-from declm.text import clip, closest
+from declm.text import clip
 
 # The defaults are what shorthand, which no checker reads, leaves unsolved.
 P = ParamSpec("P", default=...)
 S = TypeVar("S", default=Any)
-
-_ALL_PARTS = (*PARTS, *EXTRACTION_PARTS)
-
-_KEPT_PROMPTS = 64
-"""Rendered prefixes kept per predictor: more than the candidates that a search has in flight."""
 
 
 class Predict(Stateful, Module, Generic[P, S]):
@@ -99,17 +92,9 @@ class Predict(Stateful, Module, Generic[P, S]):
         if not self._spec.outputs:
             raise UsageError(f"{self._spec.name} has no outputs; declare one with `name: type = dm.Output(...)`")
         self._state = PredictorState()
-        self._format = format
         self._lm = lms.resolve(lm) if lm is not None else None
-        self._template = template
         self._retries = retries
-        self._prompts: dict[tuple[Any, ...], Prompt] = {}
-        self._choices: dict[tuple[str, Capabilities], Choice] = {}
-        first = choose(format, Capabilities())  # a misspelled format fails here, not at the first call
-        if template is not None:
-            _check_template(template)
-            own = Prompt(self._spec, templates=self._templates(self._state, ()), reasoning=self.reasoning_key)
-            own.check(first.name, _ALL_PARTS if protocols.is_drafting(first) else PARTS)
+        self._planner = Planner(self._spec, format, template, self.reasoning_key)
 
     def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> S:
         """Predict; the same as calling the predictor."""
@@ -157,7 +142,7 @@ class Predict(Stateful, Module, Generic[P, S]):
     @property
     def format_name(self) -> str:
         """The format that a call would use now."""
-        return self._choice(self.lm).format.name
+        return self._planner.choice(self.lm, self.predictor_state, self).format.name
 
     def render(self, /, *args: P.args, **kwargs: P.kwargs) -> Messages:
         """The exact messages that a call with these inputs would send; nothing is sent.
@@ -166,9 +151,8 @@ class Predict(Stateful, Module, Generic[P, S]):
             InputError: an input is missing, unknown or mistyped.
             TemplateError: a template fails.
         """
-        prompt, format = self._prompt(self.lm)
-        inputs = self._spec.given(self._row(args, kwargs))
-        return Messages(format.render(prompt, inputs).messages)
+        plan, inputs = self._plan(self.lm), self._spec.given(self._row(args, kwargs))
+        return Messages(plan.choice.format.render(plan.prompt, inputs).messages)
 
     def with_demos(self, rows: Sequence[BaseModel | Demo]) -> Self:
         """A copy that shows these worked examples: rows with all inputs and at least one output set.
@@ -188,10 +172,6 @@ class Predict(Stateful, Module, Generic[P, S]):
         made = copy.copy(self)
         made._lm = lms.resolve(lm)
         return made
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles render anew: compiled templates can be neither copied nor pickled.
-        return {**vars(self), "_prompts": {}}
 
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(self._spec.inputs), ", ".join(self._spec.outputs)
@@ -238,70 +218,27 @@ class Predict(Stateful, Module, Generic[P, S]):
 
     def _steps(self, row: BaseModel, lm: protocols.LM) -> Flow:
         """One call, which falls back to another format where `auto` chose the one that is refused."""
-        choice = self._choice(lm)
-        steps = flow(self._prompt_for(choice, lm), choice.format, row, self._retries)
-        if choice.fallback is None:
+        plan = self._plan(lm)
+        steps = flow(plan.prompt, plan.choice.format, row, self._retries)
+        if plan.choice.fallback is None:
             return steps
 
         def instead() -> Flow:
-            other = choice.fall_back()
-            return flow(self._prompt_for(other, lm), other.format, row, self._retries)
+            other = self._planner.instead(plan)
+            return flow(other.prompt, other.choice.format, row, self._retries)
 
         def accepted(refusal: BadRequest) -> None:
-            self._choices[lm.identity, lm.capabilities] = choice.fall_back()
-            choice.log_fallback(lm.model, repr(self), refusal)
+            self._planner.adopt(self._planner.instead(plan))
+            plan.choice.log_fallback(lm.model, repr(self), refusal)
 
         return falling_back(steps, instead, accepted)
+
+    def _plan(self, lm: protocols.LM) -> Plan:
+        return self._planner.plan(lm, self.predictor_state, self)
 
     def _roles(self, lm: protocols.LM) -> Roles:
         extractor = settings.current().extractor
         return Roles(lm, None if extractor is None else lms.in_force(extractor))
-
-    def _prompt(self, lm: protocols.LM) -> tuple[Prompt, protocols.Format]:
-        choice = self._choice(lm)
-        return self._prompt_for(choice, lm), choice.format
-
-    def _prompt_for(self, choice: Choice, lm: protocols.LM) -> Prompt:
-        """The signature at the present state, with its rendered prefix, made once per state."""
-        now, state, format = settings.current(), self.predictor_state, choice.format
-        extractor = self._roles(lm).extractor if protocols.is_drafting(format) else None
-        reads = None if extractor is None else extractor.capabilities
-        key = (state.hash, format.name, now.templates, choice.capabilities, reads)
-        prompt = self._prompts.get(key)
-        if prompt is None:
-            prompt = Prompt(
-                spec=self._spec,
-                state=state,
-                templates=self._templates(state, now.templates),
-                capabilities=choice.capabilities,
-                reasoning=self.reasoning_key,
-                extractor=reads,
-            )
-            if len(self._prompts) >= _KEPT_PROMPTS:
-                self._prompts.clear()
-            self._prompts[key] = prompt
-        return prompt
-
-    def _choice(self, lm: protocols.LM) -> Choice:
-        """The format that is named, else what `auto` took for this LM, which is logged once."""
-        able, wanted = lm.capabilities, self.predictor_state.format or self._format or settings.current().format
-        if wanted is not None and wanted != "auto":
-            return chosen(wanted, able)
-        known = self._choices.get((lm.identity, able))
-        if known is not None:
-            return known
-        made = chosen(wanted, able)
-        kept = self._choices.setdefault((lm.identity, able), made)
-        if kept is made:  # no other thread was faster
-            made.log(lm.model, repr(self))
-        return kept
-
-    def _templates(self, state: PredictorState, folders: tuple[Path, ...]) -> Templates:
-        own = self._template
-        texts = {"user": own} if isinstance(own, str) else dict(own) if isinstance(own, Mapping) else {}
-        if isinstance(own, Path):
-            folders = (own, *folders)
-        return Templates(folders=folders, overrides={**texts, **state.templates}, owner=self._spec.name)
 
     def _seen(self, call: trace.Call | None) -> Seen | None:
         """What keeps a call's exchanges in its trace, if there is one."""
@@ -312,7 +249,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         tell, path = streams.listener(), call.path if call is not None else ""
         if tell is None:
             return None
-        return View(partial(self._prompt, lm), row, lambda so_far: tell((path, self._result(so_far))))
+        return View(partial(self._plan, lm), row, lambda so_far: tell((path, self._result(so_far))))
 
     def _note_inputs(self, call: trace.Call | None, row: BaseModel) -> None:
         if call is not None:
@@ -344,16 +281,3 @@ async def _avalues(pieces: AsyncGenerator[streams.Piece]) -> AsyncGenerator[Any]
     async with aclosing(pieces):
         async for _, value in pieces:
             yield value
-
-
-def _check_template(template: str | Mapping[str, str] | Path) -> None:
-    """Refuse what would be overlooked: parts that no format has, folders that are not there."""
-    if isinstance(template, Path):
-        if not template.is_dir():
-            raise UsageError(f"template={str(template)!r} is no folder; for a template's text, pass the text itself")
-    elif not isinstance(template, str):
-        for part in template:
-            if part not in _ALL_PARTS:
-                near = closest(part, list(_ALL_PARTS))
-                hint = f"did you mean {near!r}? " if near else ""
-                raise UsageError(f"a prompt has no part {part!r}; {hint}its parts are {', '.join(_ALL_PARTS)}")

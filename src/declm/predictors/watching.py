@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from declm.formats.base import Prompt
 from declm.messages import Request, Response
-from declm.protocols import LM, Format, is_drafting
+from declm.predictors.planning import Plan
+from declm.protocols import LM, is_drafting
 
 Show = Callable[[Request, str], None]
 """Takes a request and the text of its reply as far as it has come."""
@@ -22,10 +22,8 @@ _STEPS = 200
 class View:
     """Reads the outputs from the text so far and tells them whenever they have changed."""
 
-    def __init__(
-        self, prompt: Callable[[], tuple[Prompt, Format]], row: BaseModel, tell: Callable[[BaseModel], None]
-    ) -> None:
-        self._prompt, self._row, self._tell = prompt, row, tell
+    def __init__(self, plan: Callable[[], Plan], row: BaseModel, tell: Callable[[BaseModel], None]) -> None:
+        self._plan, self._row, self._tell = plan, row, tell
         self._read = 0
         self._last = dict[str, Any]()
 
@@ -34,7 +32,8 @@ class View:
         if self._read <= len(text) < self._read + max(1, len(text) // _STEPS):
             return
         self._read = len(text)
-        prompt, format = self._prompt()  # which may have fallen back to another format
+        plan = self._plan()  # which may have fallen back to another format
+        prompt, format = plan.prompt, plan.choice.format
         if is_drafting(format) and request.role != "extractor":
             return  # a draft holds no outputs yet
         found, outputs = format.partial(prompt, text), prompt.spec.outputs

@@ -19,10 +19,11 @@ from jinja2 import nodes
 
 from declm.errors import TemplateError
 from declm.templates.check import Names, check
-from declm.templates.environment import Environment, render
+from declm.templates.environment import UNTIMED, Environment, render
+from declm.templates.forms import Form, learnt, marks, only_prints
 from declm.text import digest
 
-__all__ = ["Names", "Part", "Templates", "own_folder"]
+__all__ = ["UNTIMED", "Form", "Names", "Part", "Templates", "marks", "own_folder"]
 
 SOURCE_LIMIT = 256_000
 """Characters of one template file."""
@@ -36,10 +37,17 @@ _UNREADABLE = (jinja2.TemplateError, SyntaxError, ValueError, RecursionError, Me
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One compiled part of a prompt; `name` is its file, or says which predictor gave its text."""
+    """One compiled part of a prompt.
+
+    Args:
+        name: its file, or says which predictor gave its text.
+        template: compiled.
+        only_prints: whether it prints the values of fields and does nothing else with them.
+    """
 
     name: str
     template: jinja2.Template
+    only_prints: bool
 
     def render(self, context: Mapping[str, Any]) -> str:
         """Write the part; `context` holds plain data, which is never rendered again.
@@ -51,6 +59,15 @@ class Part:
             return render(self.template, context).strip("\n")
         except _FAILURES as error:
             raise _failure(self.name, error) from error
+
+    def form(self, context: Mapping[str, Any], keys: tuple[str, ...]) -> Form | None:
+        """What the part writes around values; None where that can't be told.
+
+        Args:
+            context: as for `render`, with `marks(keys)` in the place of the values.
+            keys: of the values.
+        """
+        return learnt(render(self.template, context), keys) if self.only_prints else None
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,7 @@ class Templates:
             _check(environment, text, name, names)
         except _UNREADABLE as error:
             raise _failure(name, error) from error
-        return Part(name, compiled)
+        return Part(name, compiled, _only_prints(environment, text, name, names))
 
     def _source(self, format: str, part: str) -> tuple[str, str]:
         """A part's name for messages, and its text."""
@@ -190,6 +207,11 @@ def _check(environment: jinja2.Environment, text: str, name: str, names: Names) 
     for node in tree.find_all((nodes.Import, nodes.FromImport)):
         if isinstance(node.template, nodes.Const):  # type: ignore[attr-defined]  # both kinds name a template
             environment.get_template(node.template.value)  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=2048)
+def _only_prints(environment: jinja2.Environment, text: str, name: str, names: Names) -> bool:
+    return bool(names.fields) and only_prints(_tree(environment, text, name), names)
 
 
 def _failure(name: str, error: BaseException) -> TemplateError:

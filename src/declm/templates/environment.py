@@ -22,6 +22,8 @@ from jinja2.filters import FILTERS as _JINJA_FILTERS  # pyright: ignore[reportUn
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from declm.templates.forms import INDENT, indented
+
 OUTPUT_LIMIT = 16_000_000
 """Characters that one rendering may write, intermediate texts included."""
 
@@ -267,11 +269,10 @@ def _replace(_context: Context, text: str, old: str, new: str) -> str:
 
 
 @pass_context
-def _indent(_context: Context, text: str, width: int = 2, first: bool = True) -> str:
+def _indent(_context: Context, text: str, width: int = len(INDENT), first: bool = True) -> str:
     """Indent every line, so that no line of a value can pass for one of the prompt's own."""
-    lines = text.splitlines(keepends=True)
-    _pay(len(text) + len(lines) * min(max(width, 0), OUTPUT_LIMIT))
-    shown = "".join(f"{' ' * width}{line}" for line in lines)
+    _pay(len(text) + len(text.splitlines()) * min(max(width, 0), OUTPUT_LIMIT))
+    shown = indented(text, " " * width)
     return shown if first else shown[width:]
 
 

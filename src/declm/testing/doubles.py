@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import replace
 
 from declm import settings
 from declm.errors import UsageError
-from declm.messages import Capabilities, Chunk, Request, Response
+from declm.messages import Capabilities, Chunk, Message, Request, Response
 from declm.usage import Usage
 
 
@@ -50,6 +49,7 @@ class FunctionLM:
         self._lock = threading.Lock()
         self.model = name
         self.requests: list[Request] = []
+        self._prefix: tuple[tuple[Message, ...], int] = (), 0
 
     @property
     def identity(self) -> str:
@@ -74,11 +74,18 @@ class FunctionLM:
     def _counted(self, request: Request, reply: str | Response) -> Response:
         if isinstance(reply, Response) and reply.usage.calls:
             return reply
-        words = sum(map(_words, [message.content for message in request.messages]))
+        words = self._words(request.messages)
         if isinstance(reply, str):
             usage = Usage(calls=1, input_tokens=words, output_tokens=_words(reply))
             return Response(reply, usage=usage, model=self.model)
         return replace(reply, usage=Usage(calls=1, input_tokens=words, output_tokens=_words(reply.text)))
+
+    def _words(self, messages: tuple[Message, ...]) -> int:
+        """Words of all messages; those of instructions and demonstrations, which come again, are counted once."""
+        prefix, known = messages[:-1], self._prefix
+        if prefix != known[0]:
+            known = self._prefix = prefix, sum(_words(message.content) for message in prefix)
+        return known[1] + sum(_words(message.content) for message in messages[-1:])
 
     async def acomplete(self, request: Request) -> Response:
         """Call the function, after giving way to other tasks once, as every real LM does."""
@@ -108,15 +115,6 @@ class FunctionLM:
 
 
 def _words(text: str) -> int:
-    return _words_of_demo(text) if len(text) <= _DEMO else len(text.split())
-
-
-_DEMO = 2_000
-"""Characters; shorter messages are mostly demonstrations, which come again in every call."""
-
-
-@functools.lru_cache(maxsize=1024)
-def _words_of_demo(text: str) -> int:
     return len(text.split())
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from declm.errors import ParseError
 from declm.formats.parsing.align import Aligner, Members
 from declm.formats.parsing.fitting import Misfit
-from declm.formats.parsing.nodes import TOO_DEEP, TWICE, Raw, Unreadable, is_object
+from declm.formats.parsing.nodes import TOO_DEEP, TWICE, Bare, Raw, Unreadable, is_object
 from declm.formats.parsing.parse import Parsed, check_size, fits, reading_repairs, values_inside
 from declm.formats.parsing.reading import (
     STRICT,
@@ -20,9 +21,12 @@ from declm.formats.parsing.reading import (
     read_escaped,
     read_without_brackets,
 )
-from declm.formats.parsing.shapes import Record, Scalar, Shape, known_names
+from declm.formats.parsing.shapes import Choices, Record, Scalar, Shape, known_names
 
 _READ_REPAIR = 0.5
+
+_DIGITS = 15
+"""Of whole numbers that every rule about sizes takes."""
 
 _QUOTES = "\"'`“”«»\u2018\u2019"
 
@@ -40,7 +44,7 @@ def parse_members(text: str, record: Record) -> Members:
     try:
         strict = _strict(text)
         if strict is not None and is_object(strict):
-            found = Aligner(values_inside).members(strict, record)
+            found = straight(strict, record) or Aligner(values_inside).members(strict, record)
             if strict.keys() <= record.members.keys() or (found.values and not found.problems):
                 return found
         return _Search(record).run(answer_part(text))
@@ -78,6 +82,30 @@ def _strict(text: str) -> Raw | None:
         return None
     check_depth(text)
     return found
+
+
+def straight(raw: Mapping[str, Raw], record: Record) -> Members | None:
+    """The fields of JSON that has all of them, each as its type writes it, as most replies do; else None.
+
+    What an `Aligner` makes of it, at a tenth of the cost.
+    """
+    if raw.keys() != record.members.keys():
+        return None
+    values = dict[str, Any]()
+    for key, member in record.members.items():
+        shape, value = member.shape, raw[key]
+        if isinstance(shape, Scalar):
+            if (shape.kind == "text" and type(value) is str) or (shape.kind == "boolean" and isinstance(value, bool)):
+                values[key] = value
+            elif shape.kind == "integer" and type(value) is Bare and len(value) <= _DIGITS and value.isdigit():
+                values[key] = int(value)
+            else:
+                return None
+        elif isinstance(shape, Choices) and type(value) is str and value in shape.values:
+            values[key] = value
+        else:
+            return None
+    return Members(values, {})
 
 
 class _Search:
