@@ -119,7 +119,8 @@ def test_budgets_of_contexts_add_up_and_the_tighter_one_stops() -> None:
 
 
 def test_a_send_that_fails_is_charged_all_the_same() -> None:
-    with settings.metered(Meter(dm.Budget())) as meter:
+    meter = Meter(dm.Budget())
+    with settings.metered(meter):
         with pytest.raises(dm.ServerError):
             ScriptedLM([dm.ServerError("down")]).complete(dm.Request(messages=()))
         assert meter.spent == dm.Usage(calls=1)

@@ -35,8 +35,8 @@ class Arguments:
         if isinstance(row, Mapping):
             self._check_names(row)
         values = _inputs(row)
-        missing = self.required - values.keys()
-        if missing:
+        if not values.keys() >= self.required:
+            missing = self.required - values.keys()
             raise InputError(
                 f"the program needs {_list(missing)}, which the rows do not have; "
                 f"the inputs of a {type(row).__name__} are {_list(values)}"
@@ -104,7 +104,8 @@ def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def _inputs(row: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(row, Mapping):
         return dict(row)
-    return spec(type(row)).split(row)[0]
+    values = row.__dict__
+    return {key: values[field.name] for key, field in spec(type(row)).inputs.items() if field.name in values}
 
 
 def _list(names: Any) -> str:

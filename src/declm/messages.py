@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from declm.usage import Usage
+from declm.usage import NOTHING, Usage
 
 Finish = Literal["stop", "length", "filter"]
 
@@ -81,7 +81,7 @@ class Response:
     text: str
     reasoning: str | None = None
     finish: Finish = "stop"
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NOTHING
     model: str = ""
     cached: bool = False
     tokens: tuple[Token, ...] = ()

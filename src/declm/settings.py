@@ -155,11 +155,10 @@ def context(
         yield
 
 
-@contextmanager
-def metered(meter: Meter) -> Generator[Meter]:
+def metered(meter: Meter) -> AbstractContextManager[None]:
     """Count every call inside the block against `meter`."""
-    with _scope(Settings(meters=(meter,)).over(_own())):
-        yield meter
+    own = _own()
+    return _scope(replace(own, meters=(*own.meters, meter)))
 
 
 def sampling(index: int) -> AbstractContextManager[None]:
@@ -177,13 +176,19 @@ def batching(batch: Callable[[LM], LM]) -> AbstractContextManager[None]:
     return _scope(replace(_own(), batch=batch))
 
 
-@contextmanager
-def _scope(own: Settings) -> Generator[None]:
-    token = _scoped.set(_Scope(own))
-    try:
-        yield
-    finally:
-        _scoped.reset(token)
+class _scope:  # noqa: N801  # used like the functions of `contextlib`
+    """Let settings hold inside the block; a class, for it is entered once per row."""
+
+    __slots__ = ("_own", "_token")
+
+    def __init__(self, own: Settings) -> None:
+        self._own = own
+
+    def __enter__(self) -> None:
+        self._token = _scoped.set(_Scope(self._own))
+
+    def __exit__(self, *_: object) -> None:
+        _scoped.reset(self._token)
 
 
 @dataclass(slots=True)

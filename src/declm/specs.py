@@ -25,6 +25,7 @@ S = TypeVar("S", bound=BaseModel)
 _SLOT = "__declm_spec__"
 
 _PLAIN = (str, int, bool)
+_Kinds = dict[str, tuple[str, type]]
 
 _SILENT = ("annotated_types", "declm.fields", "pydantic.types", "pydantic._internal._fields")
 """Modules whose metadata constrain a field, and never change how it is written."""
@@ -193,23 +194,26 @@ class Spec(Generic[S]):
 
     def given(self, row: BaseModel) -> dict[str, Any]:
         """The inputs that are set, as JSON values by key."""
-        if not self._plain_inputs:
-            return self.dump(row)[0]
-        values, found = row.__dict__, dict[str, Any]()
-        for key, (name, kind) in self._plain_inputs.items():
-            value = values.get(name)
-            if type(value) is not kind:  # an enum that is a text as well, or a row that was never validated
-                return self.dump(row)[0]
-            found[key] = value
-        return found
+        return _as_they_stand(row, self._plain_inputs) or self.dump(row)[0]
+
+    def answered(self, row: BaseModel) -> dict[str, Any]:
+        """The outputs that are set, as JSON values by key."""
+        return _as_they_stand(row, self._plain_outputs) or self.dump(row)[1]
 
     @cached_property
-    def _plain_inputs(self) -> dict[str, tuple[str, type]]:
-        """Names and types of the inputs by key, if all are JSON as they stand, as most are; else empty."""
+    def _plain_inputs(self) -> _Kinds:
+        return self._plain(self.inputs)
+
+    @cached_property
+    def _plain_outputs(self) -> _Kinds:
+        return self._plain(self.outputs)
+
+    def _plain(self, fields: Mapping[str, FieldSpec]) -> _Kinds:
+        """Names and types of fields by key, if all are JSON as they stand, as most are; else empty."""
         own, kinds = self.cls.__pydantic_decorators__, dict[str, tuple[str, type]]()
         if own.field_serializers or own.model_serializers or "json_encoders" in self.cls.model_config:
             return {}
-        for key, field in self.inputs.items():
+        for key, field in fields.items():
             kind: Any = field.info.annotation
             if kind not in _PLAIN or not all(type(note).__module__ in _SILENT for note in field.info.metadata):
                 return {}
@@ -320,6 +324,17 @@ def spec(signature: Callable[..., S]) -> Spec[S]:
         known = Spec(cls, tuple(read_field(n, i) for n, i in cls.__pydantic_fields__.items()))
         type.__setattr__(cls, _SLOT, known)
     return known
+
+
+def _as_they_stand(row: BaseModel, kinds: _Kinds) -> dict[str, Any] | None:
+    """The values of these fields by key; None if one is no JSON of that type."""
+    values, found = row.__dict__, dict[str, Any]()
+    for key, (name, kind) in kinds.items():
+        value = values.get(name)
+        if type(value) is not kind:  # an enum that is a text as well, or a row that was never validated
+            return None
+        found[key] = value
+    return found
 
 
 def row_hash(row: BaseModel) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from declm.callbacks import listening, spanned, tell
 from declm.events import CallEnded, CallStarted
 from declm.messages import Request, Response
-from declm.usage import Usage
+from declm.usage import NOTHING, Usage
 
 MASK = "***"
 """Stands for what a trace may not hold."""
@@ -51,7 +51,7 @@ class Call:
     @property
     def usage(self) -> Usage:
         """What this call and the calls inside it used."""
-        own = sum((response.usage for _, response in self.exchanges), Usage())
+        own = sum((response.usage for _, response in self.exchanges), NOTHING)
         return sum((child.usage for child in self.children), own)
 
     def walk(self) -> Iterator[Call]:
@@ -84,51 +84,72 @@ class _Scope:
 _open: ContextVar[_Scope | None] = ContextVar("declm_trace", default=None)
 
 
-@contextmanager
-def record(paths: Mapping[int, str]) -> Generator[Call]:
+class record:  # noqa: N801  # used like the functions of `contextlib`
     """Keep a trace of what runs inside the block.
 
-    Yields a root whose `children` are the calls made; `paths` maps `id(node)` to dotted path. A trace
+    Gives a root whose `children` are the calls made; `paths` maps `id(node)` to dotted path. A trace
     kept outside the block sees the calls too, and its paths win: a search must find the predictors of
     a program also where a `forward` says `self.step.run(...)`.
     """
-    outer, root = _open.get(), Call(path="", name="")
-    token = _open.set(_Scope(root, {**paths, **outer.paths} if outer else paths))
-    try:
-        yield root
-    finally:
-        _open.reset(token)
-        if outer is not None:
-            outer.call.children.extend(root.children)
+
+    # Classes rather than generators here: every row and every predictor's call enters one of each.
+    __slots__ = ("_outer", "_paths", "_root", "_token")
+
+    def __init__(self, paths: Mapping[int, str]) -> None:
+        self._paths = paths
+
+    def __enter__(self) -> Call:
+        outer = self._outer = _open.get()
+        root = self._root = Call(path="", name="")
+        self._token = _open.set(_Scope(root, {**self._paths, **outer.paths} if outer else self._paths))
+        return root
+
+    def __exit__(self, *_: object) -> None:
+        _open.reset(self._token)
+        if self._outer is not None:
+            self._outer.call.children.extend(self._root.children)
 
 
 def step(node: object, *, is_predictor: bool = False) -> AbstractContextManager[Call | None]:
     """Enter one call of `node`; gives None, at almost no cost, where no trace is kept and nobody listens."""
     scope, heard = _open.get(), listening()
-    return _NO_STEP if scope is None and not heard else _step(node, scope, heard=heard, is_predictor=is_predictor)
-
-
-_NO_STEP = nullcontext[None]()
-
-
-@contextmanager
-def _step(node: object, scope: _Scope | None, *, heard: bool, is_predictor: bool) -> Generator[Call]:
+    if scope is None and not heard:
+        return _NO_STEP
     name = type(node).__name__
     paths: Mapping[int, str] = scope.paths if scope else {}
     call = Call(path=paths.get(id(node), name), name=name, is_predictor=is_predictor)
     if scope is not None:
         scope.call.children.append(call)
-    token = _open.set(_Scope(call, paths))
-    started = time.perf_counter()
-    try:
-        with _told(call) if heard else nullcontext():
-            yield call
-    except BaseException as error:
-        call.error = error
-        raise
-    finally:
-        call.seconds = time.perf_counter() - started
-        _open.reset(token)
+    return _heard(call, paths) if heard else _Step(call, paths)
+
+
+_NO_STEP = nullcontext[None]()
+
+
+class _Step:
+    """A call under way, which those made inside it belong to."""
+
+    __slots__ = ("_call", "_paths", "_started_s", "_token")
+
+    def __init__(self, call: Call, paths: Mapping[int, str]) -> None:
+        self._call, self._paths = call, paths
+
+    def __enter__(self) -> Call:
+        self._token = _open.set(_Scope(self._call, self._paths))
+        self._started_s = time.perf_counter()
+        return self._call
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        if error is not None:
+            self._call.error = error
+        self._call.seconds = time.perf_counter() - self._started_s
+        _open.reset(self._token)
+
+
+@contextmanager
+def _heard(call: Call, paths: Mapping[int, str]) -> Generator[Call]:
+    with _Step(call, paths), _told(call):
+        yield call
 
 
 @contextmanager

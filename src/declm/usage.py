@@ -31,6 +31,10 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
+        if other is NOTHING:  # as for most of what is added up
+            return self
+        if self is NOTHING:
+            return other
         return Usage(
             self.calls + other.calls,
             self.cached + other.cached,
@@ -47,6 +51,10 @@ class Usage:
     def __radd__(self, other: int) -> Usage:
         # So that `sum(usages)` works: it starts from 0.
         return self if other == 0 else NotImplemented
+
+
+NOTHING = Usage()
+"""What costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +101,9 @@ class Meter:
     """Counts what is spent against one `Budget`; safe to share between threads and tasks."""
 
     budget: Budget
-    spent: Usage = field(default_factory=Usage)
+    spent: Usage = NOTHING
     started_s: float = field(default_factory=time.monotonic)
-    _reserved: Usage = field(default_factory=Usage)
+    _reserved: Usage = NOTHING
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from declm.errors import (
@@ -23,7 +23,7 @@ from declm.reports.values import scrubbed
 from declm.score import Score
 from declm.text import clip
 from declm.trace import Call
-from declm.usage import Usage
+from declm.usage import NOTHING, Usage
 
 G_co = TypeVar("G_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -62,7 +62,7 @@ class RowResult(Generic[G_co, R_co]):
     score: float | None
     feedback: str = ""
     error: DeclmError | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NOTHING
     seconds: float = 0.0
     trace: Call | None = None
     restored: bool = False
@@ -106,7 +106,7 @@ class Ran:
     error: DeclmError | None = None
     score: Score | None = None
     seconds: float = 0.0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NOTHING
 
     def fail(self, error: DeclmError) -> None:
         """Note that the program failed, with the score that follows."""

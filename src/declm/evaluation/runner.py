@@ -11,8 +11,8 @@ import asyncio
 import inspect
 import sys
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -210,15 +210,15 @@ class Runner(Generic[G, R]):
 
     async def _worked(self, place: _Place[G], states: _States, kept: Ran | None) -> Ran:
         """Run the row unless its outcome is kept, score it, and keep what it gave."""
-        unscored: MetricError | BudgetExceeded | None = None
         async with self._gate:
-            with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), _metered() as meter:
-                ran = kept or await self._run(place, meter)
-                if ran.answered:
-                    try:
-                        await self._score(place, ran)
-                    except (MetricError, BudgetExceeded) as error:
-                        unscored = error
+            meter = Meter(_NO_LIMIT)
+            with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), settings.metered(meter):
+                try:
+                    ran = kept or await self._run(place, meter)
+                    unscored = await self._score(place, ran) if ran.answered else None
+                except asyncio.CancelledError:
+                    meter.budget = Budget(calls=0)  # code that runs on in a thread can't pay for anything more
+                    raise
                 ran.usage = ran.usage + meter.spent if kept else _used(ran.call.usage, meter.spent)
         if self._keeper:
             await self._keeper.keep(place.key, place.row, ran)
@@ -256,13 +256,17 @@ class Runner(Generic[G, R]):
         result = await self._threads.call(self.program, **inputs)
         return await result if inspect.isawaitable(result) else result
 
-    async def _score(self, place: _Place[G], ran: Ran) -> None:
+    async def _score(self, place: _Place[G], ran: Ran) -> MetricError | BudgetExceeded | None:
+        """Score what the program gave; returns what stops the whole run."""
         inner = ran.call.predictor_calls()
         run: Prediction[R] = Prediction(ran.output, ran.call, inner[-1].reasoning if inner else None)
         try:
             ran.score = await self.scorer.score(place.index, place.row, ran.output, run, self._threads)
         except (LMError, ParseError) as error:
             ran.error = error  # the judge failed: this says nothing about the program
+        except (MetricError, BudgetExceeded) as error:
+            return error
+        return None
 
 
 async def _together(work: Callable[[], Awaitable[None]], workers: int, todo: Iterator[Any]) -> None:
@@ -301,18 +305,10 @@ def _used(seen: Usage, charged: Usage) -> Usage:
     The meter saw every attempt, failed ones and the metric's too; the trace saw what a cache gave, and
     the calls of an LM that charges no budget.
     """
+    if not charged.calls:
+        return seen
     used = charged if charged.calls >= seen.calls else seen
     return replace(used, cached=seen.cached) if seen.cached else used
-
-
-@contextmanager
-def _metered() -> Generator[Meter, None, None]:
-    with settings.metered(Meter(_NO_LIMIT)) as meter:
-        try:
-            yield meter
-        except asyncio.CancelledError:
-            meter.budget = Budget(calls=0)  # code that runs on in a thread can't pay for anything more
-            raise
 
 
 def _sampling(index: int) -> AbstractContextManager[None]:

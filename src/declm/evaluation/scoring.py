@@ -66,6 +66,8 @@ class Scorer(Generic[G, R]):
     async def _called(self, args: tuple[Any, ...], threads: Threads) -> Any:
         # A thread costs more than a fast metric itself, so that only slow ones get one.
         result = await threads.call(self._timed, args) if self._is_slow else self._timed(args)
+        if isinstance(result, (float, int, Score)):  # a bool is an int
+            return result
         return await result if inspect.isawaitable(result) else result
 
     def _timed(self, args: tuple[Any, ...]) -> Any:

@@ -52,6 +52,14 @@ class Cached(Layer):
         self._deadline_s = deadline_s
         self._keys = Keys()
 
+    def complete(self, request: Request) -> Response:
+        """Answer from the cache at once, or run the steps in this thread."""
+        return self._kept(request) or super().complete(request)
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer from the cache at once, or run the steps in this event loop."""
+        return self._kept(request) or await super().acomplete(request)
+
     def steps(self, request: Request) -> Steps:
         """Look the request up, else send it or wait for another caller's response."""
         cache = self._open(request)
@@ -68,6 +76,12 @@ class Cached(Layer):
         if cache is not None and key is not None:
             cache.keep(key, response)
         super().commit(request, response)
+
+    def _kept(self, request: Request) -> Response | None:
+        """The reply, if the cache has it; most cached calls need no more than this."""
+        cache = self._open(request)
+        key = None if cache is None else self._keys.of(self.identity, request)
+        return None if cache is None or key is None else cache.find(key)
 
     def _open(self, request: Request) -> Cache | None:
         return opened(self._cache) if request.cacheable else None

@@ -76,7 +76,8 @@ class Bench:
         """
         with ExitStack() as stack:
             ledger = stack.enter_context(Ledger.named(problem.name)) if problem.name else None
-            meter = stack.enter_context(settings.metered(Meter(problem.budget)))
+            meter = Meter(problem.budget)
+            stack.enter_context(settings.metered(meter))
             runner: Runner[Any, Any] = Runner(
                 problem.program, problem.metric, concurrency=problem.concurrency, ledger=ledger, traces=True
             )
@@ -233,7 +234,8 @@ class Bench:
         if kept is not None:
             self.meter.charge(Usage(**kept["usage"]))
             return kept["value"]
-        with settings.metered(Meter(Budget())) as own:  # the budget's meter counts what runs beside this, too
+        own = Meter(Budget())
+        with settings.metered(own):  # the budget's meter counts what runs beside this, too
             value = await make()
         if self.ledger:
             self.ledger.keep_note(full, {"value": value, "usage": asdict(own.spent)})

@@ -89,13 +89,14 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
     for left in reversed(range(retries + 1)):
         response = yield request
         _check(response, hidden)
-        outputs = dict(right)
+        outputs, probabilities = dict(right), dict[str, dict[str, float]]()
         try:
             fields = format.parse(prompt, response)
-            probabilities = yield from _decide(prompt, request, response, fields.values)
+            if prompt.state.biases:
+                probabilities = yield from _decide(prompt, request, response, fields.values)
             outputs |= fields.values
             unreadable = {key: why for key, why in fields.problems.items() if key not in right}
-            done = prompt.spec.complete(row, {k: v for k, v in outputs.items() if k != prompt.reasoning}, unreadable)
+            done = prompt.spec.complete(row, outputs, unreadable)
         except ParseError as error:
             problem = MASK if hidden else error.reason
             tell_inside(ReplyRead, format=format.name, problem=problem)
@@ -105,7 +106,7 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
             request = replace(format.reask(prompt, request, response, error.reason), logprobs=first.logprobs)
             continue
         tell_inside(ReplyRead, format=format.name, repairs=fields.repairs)
-        if outputs.keys() - fields.values.keys():  # the cache must keep a reply that says all of it
+        if len(outputs) > len(fields.values):  # the cache must keep a reply that says all of it
             response = replace(response, text=format.answer(prompt, outputs), tokens=())
         reasoning = outputs.pop(prompt.reasoning, None) if prompt.reasoning else None
         exchanges = (*drafted, (first, response))

@@ -94,6 +94,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         self._state = PredictorState()
         self._lm = lms.resolve(lm) if lm is not None else None
         self._retries = retries
+        self._format, self._template = format, template  # by which programs are told apart
         self._planner = Planner(self._spec, format, template, self.reasoning_key)
 
     def forward(self, /, *args: P.args, **kwargs: P.kwargs) -> S:
@@ -257,7 +258,7 @@ class Predict(Stateful, Module, Generic[P, S]):
 
     def _note_answer(self, call: trace.Call | None, answer: Answer) -> Any:
         if call is not None:
-            call.outputs = self._masked(self._spec.dump(answer.row)[1])
+            call.outputs = self._masked(self._spec.answered(answer.row))
             call.probabilities = {k: p for k, p in answer.probabilities.items() if k not in self._spec.sensitive}
             call.repairs = () if self._spec.sensitive else answer.repairs
             call.reasoning = trace.MASK if answer.reasoning and self._spec.sensitive else answer.reasoning
