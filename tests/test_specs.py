@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     PlainSerializer,
     computed_field,
     field_serializer,
@@ -24,6 +25,7 @@ from typing_extensions import Self
 
 import declm as dm
 from declm.specs import Spec, row_hash
+from declm.text import digest
 
 T = TypeVar("T")
 
@@ -282,6 +284,37 @@ class TestRows:
     def test_what_is_given_is_what_is_dumped(self, qa: Spec[QA]) -> None:
         row = qa.cls(question="q", schema="s")
         assert qa.given(row) == qa.dump(row)[0] == {"question": "q", "schema": "s", "secret": ""}
+
+    def test_plain_rows_have_the_hash_of_what_is_dumped(self) -> None:
+        class Renamed(dm.Signature):
+            text: str = Field(serialization_alias="words")
+            answer: str = dm.Output()
+
+        class Plain(dm.Signature):
+            text: str = dm.Input(alias="json")
+            count: int = 1
+            answer: bool = dm.Output()
+
+        class Open(BaseModel):
+            model_config = ConfigDict(extra="allow")
+            text: str
+
+        class Hidden(BaseModel):
+            text: str
+            key: str = Field(exclude=True)
+
+        rows: list[BaseModel] = [
+            Renamed(text="a", answer="b"),
+            Plain(json="a", answer=True),
+            Plain(json="a", count=2),
+            Open.model_validate({"text": "a", "more": "b"}),
+            Hidden(text="a", key="b"),
+        ]
+        for row in rows:
+            dumped = row.model_dump(mode="json", by_alias=True)
+            assert row_hash(row) == digest([type(row).__name__, dumped]), row
+        assert dm.spec(Plain).answered(rows[1]) == {"answer": True}
+        assert dm.spec(Plain).answered(rows[2]) == {}
 
     def test_serializers_hold_for_what_is_given(self) -> None:
         class Loud(dm.Signature):

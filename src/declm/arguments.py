@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,16 +33,19 @@ class Arguments:
         Raises:
             InputError: the row lacks a required argument, or a dict of inputs holds an unknown one.
         """
-        if isinstance(row, Mapping):
+        if isinstance(row, BaseModel):
+            values = row.__dict__
+            found = {key: values[name] for key, name in _taken(self, type(row)) if name in values}
+        else:
             self._check_names(row)
-        values = _inputs(row)
-        if not values.keys() >= self.required:
-            missing = self.required - values.keys()
+            found = dict(row)
+        if not found.keys() >= self.required:
+            known = spec(type(row)).split(row)[0] if isinstance(row, BaseModel) else row
             raise InputError(
-                f"the program needs {_list(missing)}, which the rows do not have; "
-                f"the inputs of a {type(row).__name__} are {_list(values)}"
+                f"the program needs {_list(self.required - known.keys())}, which the rows do not have; "
+                f"the inputs of a {type(row).__name__} are {_list(known)}"
             )
-        return {k: v for k, v in values.items() if self.open or k in self.required or k in self.optional}
+        return found
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
         """Refuse keywords that the program does not take; rows of a class may carry more than inputs."""
@@ -101,11 +105,11 @@ def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         ) from error
 
 
-def _inputs(row: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(row, Mapping):
-        return dict(row)
-    values = row.__dict__
-    return {key: values[field.name] for key, field in spec(type(row)).inputs.items() if field.name in values}
+@functools.lru_cache(maxsize=256)
+def _taken(arguments: Arguments, row: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+    """Keys and names of what a program takes of the rows of a class."""
+    names = arguments.required | arguments.optional
+    return tuple((key, field.name) for key, field in spec(row).inputs.items() if arguments.open or key in names)
 
 
 def _list(names: Any) -> str:

@@ -155,10 +155,29 @@ def context(
         yield
 
 
-def metered(meter: Meter) -> AbstractContextManager[None]:
-    """Count every call inside the block against `meter`."""
-    own = _own()
-    return _scope(replace(own, meters=(*own.meters, meter)))
+class metered:  # noqa: N801  # used like the functions of `contextlib`; a class, for every row enters one
+    """Count every call inside the block against `meter`, beside the budgets in force."""
+
+    __slots__ = ("_meter", "_token")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def __enter__(self) -> Meter:
+        self._token = _counting.set((*_counting.get(), self._meter))
+        return self._meter
+
+    def __exit__(self, *_: object) -> None:
+        _counting.reset(self._token)
+
+
+# Apart from the settings, which would have to be put together anew for every row.
+_counting: contextvars.ContextVar[tuple[Meter, ...]] = contextvars.ContextVar("declm_meters", default=())
+
+
+def meters() -> tuple[Meter, ...]:
+    """What counts calls here: the budgets in force, and what `metered` adds."""
+    return (*current().meters, *_counting.get())
 
 
 def sampling(index: int) -> AbstractContextManager[None]:
@@ -176,19 +195,13 @@ def batching(batch: Callable[[LM], LM]) -> AbstractContextManager[None]:
     return _scope(replace(_own(), batch=batch))
 
 
-class _scope:  # noqa: N801  # used like the functions of `contextlib`
-    """Let settings hold inside the block; a class, for it is entered once per row."""
-
-    __slots__ = ("_own", "_token")
-
-    def __init__(self, own: Settings) -> None:
-        self._own = own
-
-    def __enter__(self) -> None:
-        self._token = _scoped.set(_Scope(self._own))
-
-    def __exit__(self, *_: object) -> None:
-        _scoped.reset(self._token)
+@contextmanager
+def _scope(own: Settings) -> Generator[None]:
+    token = _scoped.set(_Scope(own))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
 
 
 @dataclass(slots=True)
@@ -210,7 +223,7 @@ def charged(expected: Usage = ATTEMPT) -> Generator[Bill]:
     """
     bill, taken = Bill(), list[Meter]()
     try:
-        for meter in current().meters:
+        for meter in meters():
             meter.reserve(expected)
             taken.append(meter)
         yield bill

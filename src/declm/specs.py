@@ -205,20 +205,27 @@ class Spec(Generic[S]):
         return self._plain(self.inputs)
 
     @cached_property
+    def plain_fields(self) -> Mapping[str, tuple[str, type]]:
+        """Names and types of all fields by key, if all are JSON as they stand; else empty."""
+        return self._plain({field.key: field for field in self.fields})
+
+    @cached_property
     def _plain_outputs(self) -> _Kinds:
         return self._plain(self.outputs)
 
     def _plain(self, fields: Mapping[str, FieldSpec]) -> _Kinds:
         """Names and types of fields by key, if all are JSON as they stand, as most are; else empty."""
-        own, kinds = self.cls.__pydantic_decorators__, dict[str, tuple[str, type]]()
-        if own.field_serializers or own.model_serializers or "json_encoders" in self.cls.model_config:
+        own, config = self.cls.__pydantic_decorators__, self.cls.model_config
+        if (
+            own.field_serializers
+            or own.model_serializers
+            or "json_encoders" in config
+            or config.get("extra") == "allow"
+        ):
             return {}
-        for key, field in fields.items():
-            kind: Any = field.info.annotation
-            if kind not in _PLAIN or not all(type(note).__module__ in _SILENT for note in field.info.metadata):
-                return {}
-            kinds[key] = field.name, kind
-        return kinds
+        if not all(_is_plain(field) for field in fields.values()):
+            return {}
+        return {key: (field.name, cast("type", field.info.annotation)) for key, field in fields.items()}
 
     def dump(self, row: BaseModel) -> tuple[dict[str, Any], dict[str, Any]]:
         """The inputs and the outputs that are set, as JSON values by key."""
@@ -326,7 +333,15 @@ def spec(signature: Callable[..., S]) -> Spec[S]:
     return known
 
 
-def _as_they_stand(row: BaseModel, kinds: _Kinds) -> dict[str, Any] | None:
+def _is_plain(field: FieldSpec) -> bool:
+    """Whether a field's values are dumped as they stand, under its key."""
+    info = field.info
+    kind: Any = info.annotation
+    silent = all(type(note).__module__ in _SILENT for note in info.metadata)
+    return kind in _PLAIN and silent and not info.exclude and info.serialization_alias in (None, field.key)
+
+
+def _as_they_stand(row: BaseModel, kinds: Mapping[str, tuple[str, type]]) -> dict[str, Any] | None:
     """The values of these fields by key; None if one is no JSON of that type."""
     values, found = row.__dict__, dict[str, Any]()
     for key, (name, kind) in kinds.items():
@@ -339,7 +354,8 @@ def _as_they_stand(row: BaseModel, kinds: _Kinds) -> dict[str, Any] | None:
 
 def row_hash(row: BaseModel) -> str:
     """Content hash of any row."""
-    return digest([type(row).__name__, _dumped(row)])
+    values = _as_they_stand(row, spec(type(row)).plain_fields) or _dumped(row)
+    return digest([type(row).__name__, values])
 
 
 def _dumped(row: BaseModel) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Metered(Layer):
         return response
 
     def _check_price(self) -> None:
-        limited = any(meter.budget.usd is not None for meter in settings.current().meters)
+        limited = any(meter.budget.usd is not None for meter in settings.meters())
         if limited and not self.capabilities.priced:
             raise UsageError(
                 f"the price of {self.model!r} is unknown, so Budget(usd=...) can't be kept; "
