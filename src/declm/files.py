@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_PAUSE_S = 0.01
 
 
 def cache_root() -> Path:
@@ -89,3 +96,23 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def unlocked(connect: Callable[[], T], patience_s: float) -> T:
+    """Connect to a database of SQLite's that other processes may be making at this moment.
+
+    It does not wait by itself where several set the journal of a new file at once.
+
+    Raises:
+        sqlite3.OperationalError: it stays locked for `patience_s` seconds, or another one of `connect`.
+    """
+    import sqlite3
+
+    end_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return connect()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end_s:
+                raise
+        time.sleep(_PAUSE_S)

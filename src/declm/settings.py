@@ -74,18 +74,12 @@ _process: list[Settings] = [Settings()]
 class _Scope:
     """What contexts have set, and nothing else: `configure` still shows through where they have not."""
 
-    __slots__ = ("_merged", "own")
+    __slots__ = ("merged", "own")
 
     def __init__(self, own: Settings) -> None:
         self.own = own
-        self._merged: tuple[Settings, Settings] | None = None
-
-    def over(self, base: Settings) -> Settings:
-        """Those settings over the process's, put together once: a call looks here a dozen times."""
-        merged = self._merged
-        if merged is None or merged[0] is not base:
-            merged = self._merged = base, self.own.over(base)
-        return merged[1]
+        self.merged = _process[0], own.over(_process[0])
+        """The process's settings, and those in force with them: put together once, for each call looks here often."""
 
 
 _scoped: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("declm_settings", default=None)
@@ -93,8 +87,12 @@ _scoped: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("declm_s
 
 def current() -> Settings:
     """The settings in force here."""
-    scope = _scoped.get()
-    return _process[0] if scope is None else scope.over(_process[0])
+    scope, base = _scoped.get(), _process[0]
+    if scope is None:
+        return base
+    if scope.merged[0] is not base:
+        scope.merged = base, scope.own.over(base)
+    return scope.merged[1]
 
 
 def configure(

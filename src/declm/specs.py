@@ -142,7 +142,7 @@ class Spec(Generic[S]):
         """
         if self.cls.model_config.get("frozen"):
             return self._rebuilt(row, outputs, unreadable or {})
-        done, problems = row.model_copy(), dict[str, list[str]]()
+        done, problems = row.__copy__(), dict[str, list[str]]()
         assign = self.cls.__pydantic_validator__.validate_assignment
         for key, field in self.outputs.items():
             if key in outputs:

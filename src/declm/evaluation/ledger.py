@@ -21,7 +21,7 @@ from typing import Any
 from typing_extensions import Self
 
 from declm.errors import StateError, UsageError
-from declm.files import cache_dir
+from declm.files import cache_dir, unlocked
 from declm.lm.forks import keep_alive
 from declm.score import Score
 
@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS scores (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 """
+_BUSY_S = 30.0
+"""How long another process is waited for."""
+
 _WHERE = "program = ? AND state = ? AND row = ? AND lm = ? AND sample = ?"
 
 
@@ -172,13 +175,13 @@ class Ledger:
             keep_alive(self._connection)  # the parent's: a forked child must neither use nor close it
             self._connection, self._pid = None, os.getpid()
         if self._connection is None:
-            self._connection = self._connected()
+            self._connection = unlocked(self._connected, _BUSY_S)
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite itself would make it readable for all
-        connection = sqlite3.connect(self.path, timeout=30.0, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

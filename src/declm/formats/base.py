@@ -7,7 +7,7 @@ per prompt and format; a call renders its own last message only.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -274,7 +274,7 @@ class _Written:
 
     def __init__(self, prompt: Prompt, dialect: Dialect) -> None:
         self._prompt, self._dialect = prompt, dialect
-        self._forms = dict[tuple[tuple[str, ...], tuple[bool, ...]], Form | None]()
+        self._forms = dict[tuple[tuple[str, bool], ...], Form | None]()
         self._user = prompt.part(dialect.name, "user")
         self._assistant = prompt.part(dialect.name, "assistant")
         system = prompt.part(dialect.name, "system").render(prompt.shared)
@@ -288,28 +288,32 @@ class _Written:
         Raises:
             InputError: one is longer than `INPUT_LIMIT`.
         """
-        keys = self._prompt.keys
-        values = {key: self._dialect.guard(inputs[key], keys) for key in self._prompt.inputs if key in inputs}
-        texts = {key: value if isinstance(value, str) else dumped(value) for key, value in values.items()}
-        for key, text in texts.items():
-            if len(text) > INPUT_LIMIT:
-                raise InputError(f"{key!r} has {len(text):,} characters; an input may have {INPUT_LIMIT:,}")
-        several = tuple([len(text.splitlines()) > 1 for text in texts.values()])
-        form = self._forms.get((tuple(texts), several))
-        if form is not None and sum(map(len, texts.values())) < UNTIMED:
+        guard, keys, size = self._dialect.guard, self._prompt.keys, 0
+        values, texts, several = View(), dict[str, str](), dict[str, bool]()
+        for key in self._prompt.inputs:
+            if key in inputs:
+                value = values[key] = guard(inputs[key], keys)
+                text = texts[key] = value if isinstance(value, str) else dumped(value)
+                several[key] = len(text.splitlines()) > 1
+                size += len(text)
+                if len(text) > INPUT_LIMIT:
+                    raise InputError(f"{key!r} has {len(text):,} characters; an input may have {INPUT_LIMIT:,}")
+        form = self._forms.get(tuple(several.items()))
+        if form is not None and size < UNTIMED:
             return form.fill(texts).strip("\n")
         return self._rendered(values, texts, several)
 
-    def _rendered(self, values: Mapping[str, Any], texts: Mapping[str, str], several: tuple[bool, ...]) -> str:
-        written, keys = self._user.render(self._context(values, texts, several)), tuple(texts)
-        if (keys, several) not in self._forms and len(self._forms) < _FORMS:
+    def _rendered(self, values: View, texts: Mapping[str, str], several: Mapping[str, bool]) -> str:
+        written = self._user.render(self._context(values, texts, several))
+        shape, keys = tuple(several.items()), tuple(several)
+        if shape not in self._forms and len(self._forms) < _FORMS:
             marked = marks(keys)
             form = self._user.form(self._context(marked, marked, several), keys)
             is_right = form is not None and form.fill(texts).strip("\n") == written
-            self._forms[keys, several] = form if is_right else None
+            self._forms[shape] = form if is_right else None
         return written
 
-    def _context(self, values: Mapping[str, Any], texts: Mapping[str, str], several: tuple[bool, ...]) -> View:
+    def _context(self, values: View, texts: Mapping[str, str], several: Mapping[str, bool]) -> View:
         fields = _filled(self._prompt.inputs, values, texts, several)
         return {**values, **self._prompt.shared, "inputs": fields, "values": values}
 
@@ -318,7 +322,7 @@ class _Written:
         views = self._prompt.outputs
         values = {key: self._dialect.guard(outputs[key], views) for key in views if key in outputs}
         texts = {key: self._dialect.write(views[key], value) for key, value in values.items()}
-        fields = _filled(views, values, texts, [len(text.splitlines()) > 1 for text in texts.values()])
+        fields = _filled(views, values, texts, {key: len(text.splitlines()) > 1 for key, text in texts.items()})
         return self._assistant.render({**values, **self._prompt.shared, "outputs": fields, "values": values})
 
     def _turns(self, demo: Demo) -> tuple[Message, Message]:
@@ -326,12 +330,11 @@ class _Written:
 
 
 def _filled(
-    views: Mapping[str, View], values: Mapping[str, Any], texts: Mapping[str, str], several: Iterable[bool]
+    views: Mapping[str, View], values: View, texts: Mapping[str, str], several: Mapping[str, bool]
 ) -> list[View]:
     """Views of the fields that have a value, with `value` and `text`, and whether it is `multiline`."""
     return [
-        {**views[key], "value": values[key], "text": text, "multiline": multiline}
-        for (key, text), multiline in zip(texts.items(), several, strict=True)
+        {**views[key], "value": values[key], "text": text, "multiline": several[key]} for key, text in texts.items()
     ]
 
 

@@ -63,7 +63,8 @@ class Keys:
         """The key, 32 hexadecimal digits; None if an option is no JSON, and so can't be compared."""
         try:
             prefix = self._prefix(identity, request)
-            rest = self._rest(request)
+            plain = not (request.options or request.sample or request.logprobs)
+            rest = _NOTHING if plain else self._rest(request)
         except TypeError:
             return None
         hash = prefix.hash.copy()
@@ -74,8 +75,6 @@ class Keys:
     def _rest(self, request: Request) -> bytes:
         """What shapes the reply besides messages and schema: the same object for all calls of most predictors."""
         options, sample, logprobs = request.options, request.sample, request.logprobs
-        if not (options or sample or logprobs):
-            return _NOTHING
         known = self._rests.get(id(options))  # as below
         if known is not None and known.sample == sample and known.logprobs == logprobs:
             return known.written

@@ -276,8 +276,10 @@ def in_force(lm: protocols.LM | str) -> protocols.LM:
     Raises:
         UnknownModel: the name has no provider.
     """
-    batch, found = settings.current().batch, _named(lm) if isinstance(lm, str) else lm
-    return watched(found if batch is None else batch(found))
+    now, found = settings.current(), _named(lm) if isinstance(lm, str) else lm
+    if now.batch is not None:
+        found = now.batch(found)
+    return found if now.wrap is None and not now.callbacks else watched(found)
 
 
 def watched(found: protocols.LM) -> protocols.LM:

@@ -17,13 +17,12 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from declm.files import is_remote, make_private
+from declm.files import is_remote, make_private, unlocked
 from declm.lm.forks import keep_alive
 from declm.lm.leases import Leases
 
@@ -31,8 +30,6 @@ _log = logging.getLogger("declm")
 
 _BUSY_S = 2.0
 """How long another process is waited for that has locked the file."""
-
-_PAUSE_S = 0.01
 
 _CREATE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, body TEXT NOT NULL, crc INTEGER NOT NULL)"
 _READ = "SELECT body, crc FROM replies WHERE key = ?"
@@ -124,15 +121,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         make_private(self.path.parent)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
-        end_s = time.monotonic() + _BUSY_S
-        while True:
-            try:
-                return self._connected()
-            except sqlite3.OperationalError as error:
-                # SQLite does not wait where several processes set the journal of a new file at once.
-                if "locked" not in str(error) or time.monotonic() > end_s:
-                    raise
-            time.sleep(_PAUSE_S)
+        return unlocked(self._connected, _BUSY_S)
 
     def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)

@@ -29,6 +29,8 @@ Flow = Generator[Request, Response, "Answer"]
 
 Seen = Callable[[Request, Response], None]
 
+Other = Callable[[BadRequest], Flow]
+
 Exchange = tuple[Request, Response]
 
 
@@ -73,9 +75,10 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
     """
     hidden = bool(prompt.spec.sensitive)
     inputs = prompt.spec.given(row)
-    drawn = settings.current().sample
+    now = settings.current()
+    drawn = now.sample
     drafted: tuple[Exchange, ...] = ()
-    logprobs = _alternatives(prompt, format)
+    logprobs = _alternatives(prompt, format) if prompt.state.biases else 0
     request = format.render(prompt, inputs)
     if drawn:
         request = replace(request, sample=drawn)
@@ -105,7 +108,8 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
             right = {key: value for key, value in outputs.items() if key not in error.fields}
             request = replace(format.reask(prompt, request, response, error.reason), logprobs=first.logprobs)
             continue
-        tell_inside(ReplyRead, format=format.name, repairs=fields.repairs)
+        if now.callbacks:
+            tell_inside(ReplyRead, format=format.name, repairs=fields.repairs)
         if len(outputs) > len(fields.values):  # the cache must keep a reply that says all of it
             response = replace(response, text=format.answer(prompt, outputs), tokens=())
         reasoning = outputs.pop(prompt.reasoning, None) if prompt.reasoning else None
@@ -114,28 +118,23 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def falling_back(steps: Flow, other: Callable[[], Flow], accepted: Callable[[BadRequest], None]) -> Flow:
-    """Run a flow; if the provider refuses a request as it stands, run another one instead.
+def instead(steps: Flow, accepted: Callable[[], None]) -> Flow:
+    """The flow that takes the place of one whose request was refused as it stands.
 
-    `accepted` is told of the refusal as soon as the other flow gets an answer: a provider that refuses
-    that one as well does not mind the format.
+    `accepted` is called as soon as it gets an answer: a provider that refuses this one as well does not
+    mind the format.
 
     Raises:
-        BadRequest: the other flow was refused too.
+        BadRequest: it was refused too.
     """
+    request, is_new = next(steps), True
     try:
-        return (yield from steps)
-    except BadRequest as error:
-        refusal = error
-    instead, is_new = other(), True
-    try:
-        request = next(instead)
         while True:
             response = yield request
             if is_new:
-                accepted(refusal)
+                accepted()
                 is_new = False
-            request = instead.send(response)
+            request = steps.send(response)
     except StopIteration as stop:
         answer: Answer = stop.value
         return answer
@@ -143,8 +142,6 @@ def falling_back(steps: Flow, other: Callable[[], Flow], accepted: Callable[[Bad
 
 def _alternatives(prompt: Prompt, format: Format) -> int:
     """How many log-probabilities per token the biases need."""
-    if not prompt.state.biases:
-        return 0
     asked = (prompt.extractor if is_drafting(format) else None) or prompt.capabilities
     given = asked.logprobs
     if not given:
@@ -198,8 +195,21 @@ def _check_draft(draft: Response, hidden: bool) -> None:
         raise ParseError("the draft is empty")
 
 
-def drive(steps: Flow, lms: Roles, seen: Seen | None, show: Show | None = None) -> Answer:
-    """Run a flow, blocking; `seen` is told of each request and its response, `show` of the text as it is written."""
+def drive(
+    steps: Flow, lms: Roles, seen: Seen | None = None, show: Show | None = None, other: Other | None = None
+) -> Answer:
+    """Run a flow, blocking.
+
+    Args:
+        steps: the flow.
+        lms: who answers.
+        seen: is told of each request and its response.
+        show: is told of the text as it is written.
+        other: gives the flow that takes over if the provider refuses a request as it stands; once.
+
+    Raises:
+        DeclmError: whatever the flow and the LMs raise.
+    """
     try:
         request = next(steps)
         while True:
@@ -207,7 +217,10 @@ def drive(steps: Flow, lms: Roles, seen: Seen | None, show: Show | None = None) 
                 lm = lms.of(request)
                 response = lm.complete(request) if show is None else hear(lm, request, show)
             except BadRequest as error:
-                request = steps.throw(error)
+                if other is None:
+                    raise
+                steps, other = other(error), None
+                request = next(steps)
                 continue
             if seen is not None:
                 seen(request, response)
@@ -216,8 +229,10 @@ def drive(steps: Flow, lms: Roles, seen: Seen | None, show: Show | None = None) 
         return _finish(stop.value, lms)
 
 
-async def adrive(steps: Flow, lms: Roles, seen: Seen | None, show: Show | None = None) -> Answer:
-    """Run a flow on the event loop; `seen` and `show` as in `drive`."""
+async def adrive(
+    steps: Flow, lms: Roles, seen: Seen | None = None, show: Show | None = None, other: Other | None = None
+) -> Answer:
+    """Run a flow on the event loop; as `drive`."""
     try:
         request = next(steps)
         while True:
@@ -225,7 +240,10 @@ async def adrive(steps: Flow, lms: Roles, seen: Seen | None, show: Show | None =
                 lm = lms.of(request)
                 response = await (lm.acomplete(request) if show is None else ahear(lm, request, show))
             except BadRequest as error:
-                request = steps.throw(error)
+                if other is None:
+                    raise
+                steps, other = other(error), None
+                request = next(steps)
                 continue
             if seen is not None:
                 seen(request, response)

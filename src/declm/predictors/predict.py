@@ -18,7 +18,7 @@ from declm.demo import Demo
 from declm.errors import BadRequest, InputError, UsageError
 from declm.messages import Messages
 from declm.module import Module
-from declm.predictors.flow import Answer, Flow, Roles, Seen, adrive, drive, falling_back, flow
+from declm.predictors.flow import Answer, Flow, Other, Roles, Seen, adrive, drive, flow, instead
 from declm.predictors.planning import Plan, Planner
 from declm.predictors.watching import Show, View
 from declm.shorthand import define
@@ -205,34 +205,37 @@ class Predict(Stateful, Module, Generic[P, S]):
     def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with trace.step(self, is_predictor=True) as call:
             row, lm = self._row(args, kwargs), self.lm
-            self._note_inputs(call, row)
-            answer = drive(self._steps(row, lm), self._roles(lm), self._seen(call), self._view(call, row, lm))
-            return self._note_answer(call, answer)
+            seen = None if call is None else self._noted(call, row)
+            steps, other = self._steps(row, lm)
+            answer = drive(steps, self._roles(lm), seen, self._view(call, row, lm), other)
+            if call is not None:
+                self._note_answer(call, answer)
+            return self._result(answer.row)
 
     async def _ainvoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with trace.step(self, is_predictor=True) as call:
             row, lm = self._row(args, kwargs), self.lm
-            self._note_inputs(call, row)
-            show = self._view(call, row, lm)
-            answer = await adrive(self._steps(row, lm), self._roles(lm), self._seen(call), show)
-            return self._note_answer(call, answer)
+            seen = None if call is None else self._noted(call, row)
+            steps, other = self._steps(row, lm)
+            answer = await adrive(steps, self._roles(lm), seen, self._view(call, row, lm), other)
+            if call is not None:
+                self._note_answer(call, answer)
+            return self._result(answer.row)
 
-    def _steps(self, row: BaseModel, lm: protocols.LM) -> Flow:
-        """One call, which falls back to another format where `auto` chose the one that is refused."""
+    def _steps(self, row: BaseModel, lm: protocols.LM) -> tuple[Flow, Other | None]:
+        """One call, and what follows it in another format where `auto` chose the one that is refused."""
         plan = self._plan(lm)
         steps = flow(plan.prompt, plan.choice.format, row, self._retries)
-        if plan.choice.fallback is None:
-            return steps
+        return steps, None if plan.choice.fallback is None else partial(self._instead, plan, row)
 
-        def instead() -> Flow:
-            other = self._planner.instead(plan)
-            return flow(other.prompt, other.choice.format, row, self._retries)
+    def _instead(self, plan: Plan, row: BaseModel, refusal: BadRequest) -> Flow:
+        other = self._planner.instead(plan)
 
-        def accepted(refusal: BadRequest) -> None:
-            self._planner.adopt(self._planner.instead(plan))
-            plan.choice.log_fallback(lm.model, repr(self), refusal)
+        def accepted() -> None:
+            self._planner.adopt(other)
+            plan.choice.log_fallback(plan.lm.model, repr(self), refusal)
 
-        return falling_back(steps, instead, accepted)
+        return instead(flow(other.prompt, other.choice.format, row, self._retries), accepted)
 
     def _plan(self, lm: protocols.LM) -> Plan:
         return self._planner.plan(lm, self.predictor_state, self)
@@ -241,10 +244,6 @@ class Predict(Stateful, Module, Generic[P, S]):
         extractor = settings.current().extractor
         return Roles(lm, None if extractor is None else lms.in_force(extractor))
 
-    def _seen(self, call: trace.Call | None) -> Seen | None:
-        """What keeps a call's exchanges in its trace, if there is one."""
-        return None if call is None else partial(call.exchanged, masked=bool(self._spec.sensitive))
-
     def _view(self, call: trace.Call | None, row: BaseModel, lm: protocols.LM) -> Show | None:
         """What shows a reply while it is written, if somebody listens."""
         tell, path = streams.listener(), call.path if call is not None else ""
@@ -252,17 +251,16 @@ class Predict(Stateful, Module, Generic[P, S]):
             return None
         return View(partial(self._plan, lm), row, lambda so_far: tell((path, self._result(so_far))))
 
-    def _note_inputs(self, call: trace.Call | None, row: BaseModel) -> None:
-        if call is not None:
-            call.inputs = self._masked(self._spec.given(row))
+    def _noted(self, call: trace.Call, row: BaseModel) -> Seen:
+        """Write the inputs into a trace; gives what keeps the call's exchanges there."""
+        call.inputs = self._masked(self._spec.given(row))
+        return partial(call.exchanged, masked=bool(self._spec.sensitive))
 
-    def _note_answer(self, call: trace.Call | None, answer: Answer) -> Any:
-        if call is not None:
-            call.outputs = self._masked(self._spec.answered(answer.row))
-            call.probabilities = {k: p for k, p in answer.probabilities.items() if k not in self._spec.sensitive}
-            call.repairs = () if self._spec.sensitive else answer.repairs
-            call.reasoning = trace.MASK if answer.reasoning and self._spec.sensitive else answer.reasoning
-        return self._result(answer.row)
+    def _note_answer(self, call: trace.Call, answer: Answer) -> None:
+        call.outputs = self._masked(self._spec.answered(answer.row))
+        call.probabilities = {k: p for k, p in answer.probabilities.items() if k not in self._spec.sensitive}
+        call.repairs = () if self._spec.sensitive else answer.repairs
+        call.reasoning = trace.MASK if answer.reasoning and self._spec.sensitive else answer.reasoning
 
     def _result(self, row: BaseModel) -> Any:
         return row
