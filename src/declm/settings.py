@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -13,7 +13,7 @@ from declm.errors import UsageError
 from declm.events import Event
 from declm.protocols import LM, is_lm
 from declm.text import Url, clip
-from declm.usage import ATTEMPT, Budget, Meter, Usage
+from declm.usage import ATTEMPT, NOTHING, Budget, Meter, Usage
 
 Callback: TypeAlias = Callable[[Event], object]
 """Takes every event, in the thread where it happens; what it returns is ignored."""
@@ -206,11 +206,10 @@ def _scope(own: Settings) -> Generator[None]:
 class Bill:
     """Where the sender of one attempt writes what the attempt used."""
 
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NOTHING
 
 
-@contextmanager
-def charged(expected: Usage = ATTEMPT) -> Generator[Bill]:
+class charged:  # noqa: N801  # as above
     """Charge one attempt to every budget in force; an LM wraps each send in this.
 
     Args:
@@ -219,15 +218,26 @@ def charged(expected: Usage = ATTEMPT) -> Generator[Bill]:
     Raises:
         BudgetExceeded: a budget leaves no room; nothing has been sent.
     """
-    bill, taken = Bill(), list[Meter]()
-    try:
-        for meter in meters():
-            meter.reserve(expected)
-            taken.append(meter)
-        yield bill
-    finally:
-        for meter in taken:
-            meter.settle(bill.usage, expected)
+
+    __slots__ = ("_bill", "_expected", "_taken")
+
+    def __init__(self, expected: Usage = ATTEMPT) -> None:
+        self._expected = expected
+        self._bill, self._taken = Bill(), list[Meter]()
+
+    def __enter__(self) -> Bill:
+        try:
+            for meter in meters():
+                meter.reserve(self._expected)
+                self._taken.append(meter)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self._bill
+
+    def __exit__(self, *_: object) -> None:
+        for meter in self._taken:
+            meter.settle(self._bill.usage, self._expected)
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:

@@ -46,7 +46,17 @@ class Usage:
         )
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+        if other == self:
+            return NOTHING
+        return Usage(
+            self.calls - other.calls,
+            self.cached - other.cached,
+            self.input_tokens - other.input_tokens,
+            self.output_tokens - other.output_tokens,
+            self.usd - other.usd,
+            self.seconds - other.seconds,
+            self.unpriced - other.unpriced,
+        )
 
     def __radd__(self, other: int) -> Usage:
         # So that `sum(usages)` works: it starts from 0.

@@ -13,7 +13,7 @@ from declm.errors import DeadlineExceeded, LMError
 from declm.events import Retrying
 from declm.lm.base import Layer, Send, Sleep, Steps, received
 from declm.messages import Request
-from declm.usage import Usage
+from declm.usage import NOTHING, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Retried(Layer):
             options = dict(request.options)
             began_s -= (policy.deadline_s or 0.0) - options.pop("deadline")
             request = replace(request, options=options)
-        spent = Usage()
+        spent = NOTHING
         for attempt in range(1, policy.attempts + 1):
             left_s = self._left(began_s)
             sent_s = policy.clock()
