@@ -85,7 +85,9 @@ def arguments(program: Callable[..., Any] | Node) -> Arguments:
         required = frozenset(k for k, f in fields.items() if f.required)
         return Arguments(required, frozenset(fields) - required)
     target = forward_of(program) if isinstance(program, Node) else program
-    required_names, optional_names, any_keyword = set[str](), set[str](), False
+    any_keyword = False
+    required_names: set[str] = set()
+    optional_names: set[str] = set()
     for name, parameter in _parameters(target).items():
         if parameter.kind is parameter.VAR_KEYWORD:
             any_keyword = True

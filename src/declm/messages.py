@@ -17,6 +17,10 @@ SchemaRules = Literal["all", "openai", "azure", "anthropic", "gemini"]
 """Whose subset of JSON schema holds; `all` for engines that take everything that declm says."""
 
 
+def _nothing() -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
@@ -61,7 +65,7 @@ class Request:
 
     messages: tuple[Message, ...]
     schema: Mapping[str, Any] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=_nothing)
     sample: int = 0
     role: str = "task"
     cacheable: bool = True
@@ -126,7 +130,7 @@ class Capabilities:
     priced: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fields:
     """What a format read from a reply.
 
@@ -137,5 +141,5 @@ class Fields:
     """
 
     values: dict[str, Any]
-    problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    problems: Mapping[str, str] = field(default_factory=_nothing)
     repairs: tuple[str, ...] = ()

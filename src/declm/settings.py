@@ -223,7 +223,8 @@ class charged:  # noqa: N801  # as above
 
     def __init__(self, expected: Usage = ATTEMPT) -> None:
         self._expected = expected
-        self._bill, self._taken = Bill(), list[Meter]()
+        self._bill = Bill()
+        self._taken: list[Meter] = []
 
     def __enter__(self) -> Bill:
         try:

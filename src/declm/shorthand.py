@@ -174,7 +174,8 @@ class _Source:
 
     def _marks(self, start: int, end: int) -> Iterator[tuple[int, str]]:
         """Places of `,`, `:`, `=` and `->` outside of brackets and quotes, which must close."""
-        opened, quote, at = list[int](), "", start
+        quote, at = "", start
+        opened: list[int] = []
         while at < end:
             character = self.text[at]
             if quote:

@@ -142,7 +142,8 @@ class Spec(Generic[S]):
         """
         if self.cls.model_config.get("frozen"):
             return self._rebuilt(row, outputs, unreadable or {})
-        done, problems = row.__copy__(), dict[str, list[str]]()
+        done = row.__copy__()
+        problems: dict[str, list[str]] = {}
         assign = self.cls.__pydantic_validator__.validate_assignment
         for key, field in self.outputs.items():
             if key in outputs:
@@ -303,7 +304,7 @@ class Spec(Generic[S]):
 
     def _validators(self, names: Iterable[str]) -> dict[str, Any]:
         """The field validators of those fields, ready for another class."""
-        found = dict[str, Any]()
+        found: dict[str, Any] = {}
         for name, decorator in self.cls.__pydantic_decorators__.field_validators.items():
             kept = [field for field in decorator.info.fields if field in names or field == "*"]
             if kept:
@@ -343,7 +344,8 @@ def _is_plain(field: FieldSpec) -> bool:
 
 def _as_they_stand(row: BaseModel, kinds: Mapping[str, tuple[str, type]]) -> dict[str, Any] | None:
     """The values of these fields by key; None if one is no JSON of that type."""
-    values, found = row.__dict__, dict[str, Any]()
+    values = row.__dict__
+    found: dict[str, Any] = {}
     for key, (name, kind) in kinds.items():
         value = values.get(name)
         if type(value) is not kind:  # an enum that is a text as well, or a row that was never validated
@@ -370,7 +372,7 @@ def _lacking(key: str, unreadable: Mapping[str, str]) -> str:
 
 
 def _problems(error: ValidationError, field: FieldSpec | None) -> list[str]:
-    found = list[str]()
+    found: list[str] = []
     for e in error.errors(include_url=False, include_context=False):
         place = _place(e["loc"])
         if field and place.split(".")[0] == field.name:

@@ -64,7 +64,7 @@ class PredictorState(_Hashed):
 
     def differences(self, other: PredictorState) -> list[str]:
         """One line per difference, from `self` to `other`."""
-        found = list[str]()
+        found: list[str] = []
         for name in type(self).model_fields:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine == theirs:
@@ -100,7 +100,7 @@ class ProgramState(_Hashed):
 
     def diff(self, other: ProgramState) -> list[str]:
         """One readable line per difference, from `self` to `other`."""
-        found = list[str]()
+        found: list[str] = []
         for path in dict.fromkeys([*self.predictors, *other.predictors]):
             mine, theirs = self.predictors.get(path), other.predictors.get(path)
             if mine is None or theirs is None:

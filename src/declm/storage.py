@@ -121,7 +121,8 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 
 
 def _differences(program: Node, saved: Mapping[str, _Card]) -> list[str]:
-    found, lines = predictors(program), list[str]()
+    found = predictors(program)
+    lines: list[str] = []
     for path in dict.fromkeys([*saved, *found]):
         if path not in found:
             near = closest(path, list(found))
@@ -138,7 +139,7 @@ def _differences(program: Node, saved: Mapping[str, _Card]) -> list[str]:
 
 
 def _field_differences(path: str, role: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    lines = list[str]()
+    lines: list[str] = []
     for key in dict.fromkeys([*old, *new]):
         if key not in new:
             lines.append(f"{path}: {role} {key!r} ({old[key]}) is in the file only")

@@ -18,6 +18,15 @@ MASK = "***"
 """Stands for what a trace may not hold."""
 
 
+# Functions, for to call `dict[str, Any]` takes six times as long as to call one that returns an empty dict.
+def _nothing() -> dict[str, Any]:
+    return {}
+
+
+def _none() -> list[Any]:
+    return []
+
+
 @dataclass(slots=True)
 class Call:
     """One call of a module or predictor, with the calls made inside it.
@@ -31,15 +40,15 @@ class Call:
 
     path: str
     name: str
-    inputs: dict[str, Any] = field(default_factory=dict[str, Any])
-    outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    inputs: dict[str, Any] = field(default_factory=_nothing)
+    outputs: dict[str, Any] = field(default_factory=_nothing)
     reasoning: str | None = None
-    probabilities: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    probabilities: dict[str, dict[str, float]] = field(default_factory=_nothing)
     repairs: tuple[str, ...] = ()
     error: BaseException | None = None
     seconds: float = 0.0
-    exchanges: list[tuple[Request, Response]] = field(default_factory=list[tuple[Request, Response]])
-    children: list[Call] = field(default_factory=list["Call"])
+    exchanges: list[tuple[Request, Response]] = field(default_factory=_none)
+    children: list[Call] = field(default_factory=_none)
     is_predictor: bool = False
 
     def exchanged(self, request: Request, response: Response, *, masked: bool = False) -> None:

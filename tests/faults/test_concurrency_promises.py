@@ -98,9 +98,12 @@ async def test_cancelling_at_any_moment_leaves_nothing_behind(server: FaultServe
     tasks_before, width = len(asyncio.all_tasks()), 50
     others_before = await asyncio.wrap_future(TRAFFIC.start(_tasks()))  # of other tests
     await predict.acall(question="start")
-    began_s = time.monotonic()
-    await asyncio.gather(*(predict.acall(question=f"before {n}") for n in range(width)))
-    wave_s = time.monotonic() - began_s  # on this machine, as busy as it is
+    waves_s = list[float]()  # on this machine, as busy as it is
+    for wave in range(3):
+        began_s = time.monotonic()
+        await asyncio.gather(*(predict.acall(question=f"before {wave} {n}") for n in range(width)))
+        waves_s.append(time.monotonic() - began_s)
+    wave_s = min(waves_s)
     draw, ends = random.Random(33), list[str]()
 
     async def cancelled(n: int) -> None:

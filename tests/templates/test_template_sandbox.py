@@ -125,10 +125,10 @@ def test_a_planted_template_reaches_no_object_and_calls_nothing(payload: str, tm
 
 @pytest.mark.parametrize("payload", BOMBS, ids=range(len(BOMBS)))
 def test_a_planted_template_is_stopped_before_it_fills_memory_or_time(payload: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()  # other tests may have left threads that import
     with pytest.raises(TemplateError):
         _render(payload)
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_a_long_value_within_the_limit_is_written() -> None:

@@ -86,7 +86,9 @@ class _Reader:
 
     def rows(self, source: Records, limit: int | None) -> list[Any]:
         self._check_columns(source)
-        found, problems, dropped = list[Any](), list[tuple[str, str]](), dict[str, None]()
+        found: list[Any] = []
+        problems: list[tuple[str, str]] = []
+        dropped: dict[str, None] = {}
         for record in islice(source.items, limit):
             row, problem = self._row(record, source.kind, dropped)
             if problem:
@@ -131,7 +133,7 @@ class _Reader:
             if isinstance(row, self._spec.cls):
                 return row, ""
             values = {name: value for name, value in vars(row).items() if name in type(row).model_fields}
-        named = dict[str, Any]()
+        named: dict[str, Any] = {}
         for column, value in values.items():
             key = self._key(column)
             if key is None:

@@ -73,7 +73,8 @@ def _counts(sizes: Sequence[float | EllipsisType], n: int) -> list[int]:
     if whole > n or sum(shares) > 1 + 1e-9 or whole + sum(shares) * n > n + 0.5:
         raise UsageError(f"{len(given)} parts of sizes {given} ask for more than the {n} rows")
     # Shares are rounded so that they add up: each takes what the rounded sum of those before it leaves.
-    found, exact, used = list[int](), 0.0, 0
+    exact, used = 0.0, 0
+    found: list[int] = []
     for part in sizes:
         if isinstance(part, float):
             exact += part * n

@@ -292,7 +292,8 @@ def _histogram(scores: list[float], bins: int = 10) -> list[int]:
 
 def _scores_by_row(report: Report[Any, Any]) -> dict[tuple[str, int], float]:
     """Scores by content hash; equal rows are told apart by their order."""
-    seen, found = Counter[str](), dict[tuple[str, int], float]()
+    seen = Counter[str]()
+    found: dict[tuple[str, int], float] = {}
     for row in report.rows:
         if row.score is not None:
             found[row.row_hash, seen[row.row_hash]] = row.score

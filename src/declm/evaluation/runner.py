@@ -51,7 +51,7 @@ _NO_LIMIT = Budget()
 _AS_IT_IS = nullcontext[None](None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Place(Generic[G]):
     """One row to run: where it stands, and the key of its result."""
 
@@ -271,7 +271,7 @@ class Runner(Generic[G, R]):
 
 async def _together(work: Callable[[], Awaitable[None]], workers: int, todo: Iterator[Any]) -> None:
     """Run workers to the end; the first error stops them all (a used-up budget: once their row is done)."""
-    errors = list[Exception]()
+    errors: list[Exception] = []
 
     async def guarded() -> None:
         try:

@@ -119,7 +119,7 @@ class Prompt:
     def record(self) -> Record:
         """What the parser needs to know of a reply: its keys with their types."""
         record = Record(self.spec.name)
-        members = dict[str, Member]()
+        members: dict[str, Member] = {}
         for key, output in self.spec.outputs.items():
             shape, source = described(output.adapter)
             members[key] = Member(key, shape, output.required, (output.name,), output.name, source)
@@ -274,7 +274,7 @@ class _Written:
 
     def __init__(self, prompt: Prompt, dialect: Dialect) -> None:
         self._prompt, self._dialect = prompt, dialect
-        self._forms = dict[tuple[tuple[str, bool], ...], Form | None]()
+        self._forms: dict[tuple[tuple[str, bool], ...], Form | None] = {}
         self._user = prompt.part(dialect.name, "user")
         self._assistant = prompt.part(dialect.name, "assistant")
         system = prompt.part(dialect.name, "system").render(prompt.shared)
@@ -289,7 +289,9 @@ class _Written:
             InputError: one is longer than `INPUT_LIMIT`.
         """
         guard, keys, size = self._dialect.guard, self._prompt.keys, 0
-        values, texts, several = View(), dict[str, str](), dict[str, bool]()
+        values: View = {}
+        texts: dict[str, str] = {}
+        several: dict[str, bool] = {}
         for key in self._prompt.inputs:
             if key in inputs:
                 value = values[key] = guard(inputs[key], keys)

@@ -92,7 +92,8 @@ def _marks(keys: tuple[str, ...]) -> re.Pattern[str]:
 def _split(text: str, keys: tuple[str, ...]) -> dict[str, str]:
     """What stands behind each mark, by key."""
     by_name = {key.casefold(): key for key in keys}
-    found, hits = dict[str, str](), list(_marks(keys).finditer(text))
+    hits = list(_marks(keys).finditer(text))
+    found: dict[str, str] = {}
     ends = [*(hit.start() for hit in hits[1:]), len(text)]
     for hit, end in zip(hits, ends, strict=False):
         key = hit.group(1) if hit.group(1) in keys else by_name[hit.group(1).casefold()]

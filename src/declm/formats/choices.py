@@ -73,7 +73,9 @@ def _position(tokens: Sequence[Token], offset: int) -> tuple[int, int]:
 
 def _walk(tokens: Sequence[Token], index: int, head: int, rest: dict[str, str]) -> Ranked | None:
     """Follow the reply token by token; labels drop out with the score of the alternative they needed."""
-    scores, groups, reached = dict[str, float](), dict[tuple[int, frozenset[str]], list[str]](), 0.0
+    reached = 0.0
+    scores: dict[str, float] = {}
+    groups: dict[tuple[int, frozenset[str]], list[str]] = {}
     while len(rest) > 1 and index < len(tokens):
         token = tokens[index]
         own, alternatives = token.text[head:], _alternatives(token, head)

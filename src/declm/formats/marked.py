@@ -22,7 +22,9 @@ def write_part(field: View, value: Any) -> str:
 
 def read_parts(prompt: Prompt, parts: Mapping[str, str], unguard: Change) -> Fields:
     """The values of texts by key; `unguard` takes the backslashes away that guard marks inside."""
-    values, problems, repairs = dict[str, Any](), dict[str, str](), list[str]()
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    repairs: list[str] = []
     for key, text in parts.items():
         try:
             parsed = prompt.read_part(key, text)

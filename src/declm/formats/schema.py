@@ -22,7 +22,8 @@ _PLAIN_PATTERN = re.compile(r"\^(?:[^\\()^$]|\\[\-./\[\]{}()*+?|])*\$")
 
 def object_schema(members: Mapping[str, Schema]) -> dict[str, Any]:
     """Schema of an object with exactly these members, in this order, their definitions hoisted."""
-    properties, definitions = dict[str, Any](), dict[str, Any]()
+    properties: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
     for key, member in members.items():
         closer = _Closer(_renamed(member.get("$defs", {}), definitions))
         properties[key] = closer.close(member)

@@ -84,7 +84,8 @@ def _is_lone_text(prompt: Prompt) -> bool:
 
 def _split(text: str, keys: tuple[str, ...]) -> tuple[dict[str, str], str | None]:
     """What stands between the tags, by key, and the key whose tag is still open at the end."""
-    found, hits, at = dict[str, str](), tags(text, keys), 0
+    hits, at = tags(text, keys), 0
+    found: dict[str, str] = {}
     growing = None
     while at < len(hits):
         opening = hits[at]

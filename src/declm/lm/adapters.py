@@ -49,7 +49,7 @@ def adapters(given: Any) -> tuple[Adapter, ...]:
     shown = clip(repr(given), 80)
     if not isinstance(given, Mapping):
         raise UsageError(f"lora={shown} must be a path, or a mapping from paths to strengths")
-    found = list[Adapter]()
+    found: list[Adapter] = []
     for path, strength in cast("Mapping[object, object]", given).items():
         if not isinstance(path, str | Path) or not isinstance(strength, int | float) or not math.isfinite(strength):
             raise UsageError(f"lora={shown} must map paths to numbers")

@@ -25,6 +25,10 @@ from declm import protocols
 from declm.messages import Capabilities, Chunk, Request, Response
 
 
+def _nothing() -> list[Chunk]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """Ask the LM inside; the generator receives its response, or its error is raised there.
@@ -41,7 +45,7 @@ class Send:
     request: Request
     to: protocols.LM | None = None
     quiet: bool = False
-    shown: list[Chunk] = field(default_factory=list[Chunk], init=False, compare=False)
+    shown: list[Chunk] = field(default_factory=_nothing, init=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

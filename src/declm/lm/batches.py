@@ -115,9 +115,9 @@ class Batches:
     def __init__(self, folder: Path | None = None, pace: Pace | None = None) -> None:
         self._folder = folder or cache_dir("batches")
         self._pace = pace or Pace()
-        self._desks = dict[str, _Desk]()
-        self._lms = dict[int, tuple[protocols.LM, protocols.LM]]()
-        self._following = set[asyncio.Task[None]]()
+        self._desks: dict[str, _Desk] = {}
+        self._lms: dict[int, tuple[protocols.LM, protocols.LM]] = {}
+        self._following: set[asyncio.Task[None]] = set()
 
     def of(self, lm: protocols.LM) -> protocols.LM:
         """The same LM, asked through these jobs.
@@ -311,7 +311,8 @@ def _read(path: Path, account: str) -> tuple[float, str, list[str]] | None:
 
 def _parts(asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
     """Requests by job: no more of them, and no more bytes, than one takes."""
-    part, size = list[_Asked](), 0
+    size = 0
+    part: list[_Asked] = []
     for each in asked:
         size += len(each.question.body) + 128
         if part and (len(part) == MAX_REQUESTS or size > MAX_BYTES):

@@ -52,7 +52,8 @@ class Cascaded(Several):
         Raises:
             LMError: of the kind of the first failure; names all.
         """
-        failures, spent = dict[str, LMError](), Usage()
+        spent = Usage()
+        failures: dict[str, LMError] = {}
         *cheaper, last = self._lms[min(request.asked, len(self._lms) - 1) :]
         for lm in cheaper:
             send = Send(request, to=lm, quiet=self._accept is not None)

@@ -47,8 +47,8 @@ class _Mute:
     """Takes the place of litellm's log of one call, of which its codecs tell."""
 
     def __init__(self) -> None:
-        self.model_call_details = dict[str, Any]()
-        self.optional_params = dict[str, Any]()
+        self.model_call_details: dict[str, Any] = {}
+        self.optional_params: dict[str, Any] = {}
 
     def post_call(self, *_: Any, **__: Any) -> None:
         """Keep nothing."""

@@ -45,7 +45,8 @@ async def listen(url: str, headers: Mapping[str, str], body: bytes, limit_s: flo
         if response.content_type == "application/json":  # it does not stream
             yield await _read(response)
             return
-        left, data = MAX_BYTES, list[bytes]()
+        left = MAX_BYTES
+        data: list[bytes] = []
         async for line in _lines(response):
             left -= len(line)
             if left < 0:
@@ -96,7 +97,8 @@ async def _sent(
 
 
 async def _read(response: Any) -> bytes:
-    pieces, left = list[bytes](), MAX_BYTES
+    left = MAX_BYTES
+    pieces: list[bytes] = []
     async for piece in response.content.iter_any():
         pieces.append(piece)
         left -= len(piece)

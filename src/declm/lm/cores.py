@@ -16,7 +16,7 @@ def usable_cores() -> int:
 
 def _physical(allowed: set[int]) -> int:
     """Distinct cores behind the logical processors in `allowed`."""
-    siblings = set[str]()
+    siblings: set[str] = set()
     for cpu in allowed:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         try:

@@ -144,7 +144,8 @@ class Engine:
 
     def _embed(self, texts: Sequence[str], stop: Callable[[], bool]) -> dict[str, Any]:
         server = self._loaded()
-        found, tokens = list[dict[str, Any]](), 0
+        tokens = 0
+        found: list[dict[str, Any]] = []
         for few in _few(texts):
             if self._closed.is_set() or stop():
                 return {"error": {"message": "stopped"}}
@@ -180,7 +181,7 @@ class Engine:
         self, body: dict[str, Any], stop: Callable[[], bool], put: Callable[[dict[str, Any]], None] | None
     ) -> list[dict[str, Any]]:
         server = self._loaded()
-        chunks = list[dict[str, Any]]()
+        chunks: list[dict[str, Any]] = []
 
         def receive(chunk: dict[str, Any]) -> bool:
             chunks.append(chunk)
@@ -291,7 +292,8 @@ if hasattr(os, "register_at_fork"):
 
 def _few(texts: Sequence[str]) -> Iterator[list[str]]:
     """Texts in groups of a limited length, of one text at least."""
-    few, length = list[str](), 0
+    length = 0
+    few: list[str] = []
     for text in texts:
         if few and length + len(text) > _FEW_CHARACTERS:
             yield few

@@ -192,7 +192,7 @@ def unwrapped(error: Exception) -> Exception:
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The exception, what it was raised from, and so on."""
-    seen = set[int]()
+    seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error

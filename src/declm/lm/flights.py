@@ -90,7 +90,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a generator that is collected fails its flight, perhaps inside of `board`
-        self._flights = dict[str, Flight]()
+        self._flights: dict[str, Flight] = {}
         self._landed = deque[tuple[str, Flight]]()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._abandon)
@@ -128,7 +128,7 @@ class Flights:
             return True
 
     def _late(self) -> list[str]:
-        late = list[str]()
+        late: list[str] = []
         while self._landed and time.monotonic() - (self._landed[0][1].landed_s or 0.0) > GRACE_S:
             key, flight = self._landed.popleft()
             if self._drop(key, flight):
@@ -141,7 +141,7 @@ class Flights:
     def _abandon(self) -> None:
         # The threads that led stayed in the parent.
         self._lock = threading.RLock()
-        self._flights = dict[str, Flight]()
+        self._flights = {}
         self._landed = deque[tuple[str, Flight]]()
 
 

@@ -258,7 +258,7 @@ class _Gates:
     def forget(self) -> None:
         """Let every account begin with a new gate."""
         self._lock = threading.Lock()
-        self._accounts = dict[str, tuple[Hold, dict[Limits, Gate]]]()
+        self._accounts: dict[str, tuple[Hold, dict[Limits, Gate]]] = {}
 
 
 _GATES = _Gates()

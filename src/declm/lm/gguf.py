@@ -38,7 +38,7 @@ def _metadata(file: BinaryIO) -> dict[str, Any]:
     version, _tensors, count = struct.unpack("<IQQ", file.read(20))
     if version not in (2, 3):
         raise ValueError(f"version {version} is not supported")
-    header = dict[str, Any]()
+    header: dict[str, Any] = {}
     for _ in range(count):
         key = _string(file)
         if key.startswith("tokenizer.") and f"{header.get('general.architecture')}.context_length" in header:

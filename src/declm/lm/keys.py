@@ -56,8 +56,8 @@ class Keys:
     """
 
     def __init__(self) -> None:
-        self._prefixes = dict[int, _Prefix]()
-        self._rests = dict[int, _Rest]()
+        self._prefixes: dict[int, _Prefix] = {}
+        self._rests: dict[int, _Rest] = {}
 
     def of(self, identity: str, request: Request) -> str | None:
         """The key, 32 hexadecimal digits; None if an option is no JSON, and so can't be compared."""

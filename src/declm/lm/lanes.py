@@ -136,7 +136,7 @@ async def ask_litellm(litellm: ModuleType, call: Mapping[str, Any], put: Put | N
 async def _streamed(litellm: ModuleType, call: Mapping[str, Any], put: Put) -> Any:
     """Pass pieces on as they come; the whole as litellm puts it together."""
     stream = await litellm.acompletion(**{**call, "stream": True, "stream_options": {"include_usage": True}})
-    chunks = list[Any]()
+    chunks: list[Any] = []
     listener = Listener("tools" in call)
     try:
         async for chunk in stream:

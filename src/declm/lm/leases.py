@@ -30,7 +30,7 @@ class Leases:
         self._path = path
         self._lock = threading.RLock()  # a generator that is collected frees its lease, perhaps inside of `_handle`
         self._file: int | None = None
-        self._seen = dict[str, float]()
+        self._seen: dict[str, float] = {}
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._abandon)
 
@@ -89,7 +89,7 @@ class Leases:
     def _abandon(self) -> None:
         # The handle serves the child too, which has none of its parent's locks.
         self._lock = threading.RLock()
-        self._seen = dict[str, float]()
+        self._seen = {}
 
 
 def _places(key: str) -> tuple[int, int]:

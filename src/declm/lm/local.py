@@ -247,9 +247,9 @@ class _Reply:
 
     def __init__(self) -> None:
         self.finish: Finish | None = None
-        self._text = list[str]()
-        self._reasoning = list[str]()
-        self._tokens = list[Token]()
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tokens: list[Token] = []
         self._usage: Mapping[str, Any] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> None:

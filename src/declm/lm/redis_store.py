@@ -64,9 +64,9 @@ class RedisStore:
     def __init__(self, url: Url) -> None:
         self._url = url
         self._lock = threading.Lock()
-        self._reported = set[str]()
+        self._reported: set[str] = set()
         self._away_until_s = 0.0
-        self._held = set[str]()
+        self._held: set[str] = set()
         self._renewing = False
         self._connect()
         atexit.register(self.close)
@@ -184,7 +184,7 @@ class RedisStore:
         # The connections, the thread that renews and the leases are the parent's.
         keep_alive(self._client)
         self._lock = threading.Lock()
-        self._held = set[str]()
+        self._held = set()
         self._renewing = False
         self._connect()
 

@@ -105,7 +105,7 @@ class Front:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._lock = threading.Lock()
-        self._replies = dict[str, Response]()
+        self._replies: dict[str, Response] = {}
         self._bytes = 0
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._unlock)

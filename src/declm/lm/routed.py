@@ -108,7 +108,9 @@ class Routed(Several):
         Raises:
             LMError: of the kind of the first failure; names all.
         """
-        failures, spent, tried = dict[str, LMError](), Usage(), set[int]()
+        spent = Usage()
+        failures: dict[str, LMError] = {}
+        tried: set[int] = set()
         while len(tried) < len(self._lms):
             index = self._choose(tried)
             tried.add(index)

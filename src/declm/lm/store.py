@@ -44,9 +44,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._idle = list[sqlite3.Connection]()
+        self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        self._reported = set[str]()
+        self._reported: set[str] = set()
         self._leases = Leases(Path(f"{path}.asking"))
         self._fails = False
         atexit.register(self.close)

@@ -21,7 +21,7 @@ def packed(vectors: Iterable[Iterable[float] | str]) -> str:
     Raises:
         Unreadable: one holds what is no finite number.
     """
-    lines = list[str]()
+    lines: list[str] = []
     for vector in vectors:
         try:
             numbers = array("f", base64.b64decode(vector, validate=True) if isinstance(vector, str) else vector)

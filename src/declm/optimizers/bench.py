@@ -183,7 +183,8 @@ class Bench:
         the prompt, so that it is not shown its own answer. The rows count as harvested from then on.
         """
         self.harvested |= {row_hash(row) for row in rows}
-        base, made = self.problem.teacher.state, list[Traced | None]()
+        base = self.problem.teacher.state
+        made: list[Traced | None] = []
         for group, state in _by_state(base if sample == 0 else _warm(base), rows):
             made += [self._traced(result) for result in await self._run(self.teacher, group, state, sample)]
         return made
@@ -289,7 +290,7 @@ def _teacher(
 
 def _by_state(base: ProgramState, rows: Sequence[BaseModel]) -> list[tuple[list[BaseModel], ProgramState]]:
     """Rows in order, grouped by the state that they are run under."""
-    groups = list[tuple[list[BaseModel], ProgramState]]()
+    groups: list[tuple[list[BaseModel], ProgramState]] = []
     for row in rows:
         state = without_row(base, row_hash(row))
         if groups and groups[-1][1].hash == state.hash:

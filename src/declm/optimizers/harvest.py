@@ -68,7 +68,8 @@ async def harvest(bench: Bench, level: float, share: float) -> Harvest:
 
 async def _pass(bench: Bench, order: list[int], sample: int, level: float, share: float, found: Harvest) -> list[int]:
     """One pass over rows (by index) in blocks; returns those that did not pass."""
-    rows, failed, size = bench.problem.train, list[int](), max(8, bench.concurrency)
+    rows, size = bench.problem.train, max(8, bench.concurrency)
+    failed: list[int] = []
     for start in range(0, len(order), size):
         if _enough(bench, found) or not bench.affords(size, share):
             return failed
@@ -112,7 +113,7 @@ def labeled(predictor: Stateful, rows: Sequence[BaseModel]) -> list[Demo]:
     """
     inputs, outputs = predictor.spec.inputs, predictor.spec.outputs
     needed = [key for key, f in inputs.items() if f.required]
-    demos = list[Demo]()
+    demos: list[Demo] = []
     for row in rows if not predictor.spec.sensitive else ():
         values = _values(row)
         answers = {key: values[key] for key in outputs if key in values}
@@ -139,7 +140,8 @@ def _complete(predictor: Stateful, demos: Sequence[Demo]) -> bool:
 
 def pools(bench: Bench, found: Harvest) -> dict[str, Pool]:
     """One pool per predictor: labelled demos where they are complete, else bootstrapped ones first."""
-    made, rows = dict[str, Pool](), bench.problem.train
+    rows = bench.problem.train
+    made: dict[str, Pool] = {}
     for path, predictor in bench.predictors.items():
         own, traced = labeled(predictor, rows), found.bootstrapped.get(path, [])
         complete = _complete(predictor, own)
@@ -158,7 +160,7 @@ def examples(demos: Sequence[Demo]) -> list[Example]:
 
 def _closed(of: Spec[Any], demos: Sequence[Demo]) -> tuple[str, ...]:
     """Outputs with few values, over which subsets are balanced."""
-    keys = list[str]()
+    keys: list[str] = []
     for key in of.outputs:
         values = {canonical(demo.outputs.get(key)) for demo in demos}
         if 1 < len(values) <= max(2, len(demos) // 2) and all(len(value) <= 80 for value in values):

@@ -48,7 +48,7 @@ class Pool:
         queues = [list(queue) for queue in self._ranked(index)]
         rng = random.Random(f"declm:{index}:{count}")  # a reproducible draw, no secret
         rng.shuffle(queues)
-        chosen = list[Demo]()
+        chosen: list[Demo] = []
         for turn in range(max(map(len, queues), default=0)):
             chosen += [queue[turn] for queue in queues if turn < len(queue)]
         chosen = chosen[:count]
@@ -108,7 +108,7 @@ def vectors(texts: Sequence[str]) -> list[Vector]:
     """TF-IDF vectors of unit length, one per text, same order."""
     bags = [Counter(w.lower() for w in _WORD.findall(text)) for text in texts]
     seen = Counter(word for bag in bags for word in bag)
-    found = list[Vector]()
+    found: list[Vector] = []
     for bag in bags:
         raw = {w: (1 + math.log(n)) * math.log((1 + len(bags)) / seen[w]) for w, n in bag.items()}
         norm = math.sqrt(sum(v * v for v in raw.values())) or 1.0

@@ -133,7 +133,7 @@ def _what(trial: Trial) -> str:
 
 def describe(trial: Trial) -> dict[str, str]:
     """What a trial's state shows per predictor: demos, a new instruction, calibration."""
-    shown = dict[str, str]()
+    shown: dict[str, str] = {}
     for path, state in trial.state.predictors.items():
         prefix = "" if path == "self" else f"{path}."
         shown[f"{prefix}demos"] = str(len(state.demos))

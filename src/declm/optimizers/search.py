@@ -230,7 +230,8 @@ class _Search:
 
     def _new(self, group: Sequence[_Candidate]) -> list[_Candidate]:
         """The candidates whose state has not been tried; the others are marked as repeated."""
-        known, new = set(self.scores), list[_Candidate]()
+        known = set(self.scores)
+        new: list[_Candidate] = []
         for candidate in group:
             if candidate.state.hash in known:
                 candidate.fate = "repeated"

@@ -92,7 +92,8 @@ class Space:
 
         Where outputs can be calibrated, that comes first: for small LMs it is the larger gain.
         """
-        sizes, points = self.sizes(), list[dict[str, int]]()
+        sizes = self.sizes()
+        points: list[dict[str, int]] = []
         for rank, calibrated in ((0, 1), (1, 1), (0, 0)):
             point = dict.fromkeys(sizes, 0)
             for slot in self.slots:

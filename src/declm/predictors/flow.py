@@ -7,7 +7,7 @@ responses. Everything about retries at the level of meaning (re-asking) stands h
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -34,7 +34,7 @@ Other = Callable[[BadRequest], Flow]
 Exchange = tuple[Request, Response]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Roles:
     """The LMs of a call; the extractor is the task's LM where none is set."""
 
@@ -46,7 +46,7 @@ class Roles:
         return self.extractor if request.role == "extractor" and self.extractor is not None else self.task
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A validated reply: the row with its outputs set, the outputs as parsed, and the reasoning.
 
@@ -58,8 +58,8 @@ class Answer:
     outputs: dict[str, Any]
     reasoning: str | None
     exchanges: tuple[Exchange, ...]
-    probabilities: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    repairs: tuple[str, ...] = ()
+    probabilities: dict[str, dict[str, float]]
+    repairs: tuple[str, ...]
 
 
 def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
@@ -88,11 +88,12 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
         drafted = ((request, draft),)
         request = replace(format.extraction(prompt, draft.text), sample=drawn)
     first = request = replace(request, logprobs=logprobs) if logprobs else request
-    right = dict[str, Any]()
+    right: dict[str, Any] = {}
     for left in reversed(range(retries + 1)):
         response = yield request
         _check(response, hidden)
-        outputs, probabilities = dict(right), dict[str, dict[str, float]]()
+        outputs = dict(right)
+        probabilities: dict[str, dict[str, float]] = {}
         try:
             fields = format.parse(prompt, response)
             if prompt.state.biases:
@@ -160,7 +161,7 @@ def _decide(
     Where the winner shares its score with others (`card_arrival`, `card_linking` after a reply of
     `declined_transfer`) the question is asked once more for these alone.
     """
-    found = dict[str, dict[str, float]]()
+    found: dict[str, dict[str, float]] = {}
     for key, biases in prompt.state.biases.items():
         values = closed_values(prompt.spec.outputs[key].schema) if key in prompt.spec.outputs else None
         ranked = rank(response.tokens, key, values) if values else None

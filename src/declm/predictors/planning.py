@@ -70,8 +70,8 @@ class Planner:
         reasoning: str | None,
     ) -> None:
         self._spec, self._format, self._template, self._reasoning = spec, format, template, reasoning
-        self._prompts = dict[tuple[Any, ...], Prompt]()
-        self._choices = dict[tuple[str, Capabilities], Choice]()
+        self._prompts: dict[tuple[Any, ...], Prompt] = {}
+        self._choices: dict[tuple[str, Capabilities], Choice] = {}
         self._latest: Plan | None = None
         first = choose(format, Capabilities())  # a misspelled format fails here, not at the first call
         if template is not None:

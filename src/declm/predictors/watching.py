@@ -25,7 +25,7 @@ class View:
     def __init__(self, plan: Callable[[], Plan], row: BaseModel, tell: Callable[[BaseModel], None]) -> None:
         self._plan, self._row, self._tell = plan, row, tell
         self._read = 0
-        self._last = dict[str, Any]()
+        self._last: dict[str, Any] = {}
 
     def __call__(self, request: Request, text: str) -> None:
         """Show a text that begins with the last one, or a new one."""

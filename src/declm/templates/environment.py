@@ -229,7 +229,7 @@ def _text(value: Any) -> str:
 
 
 def _dumped(value: Any) -> str:
-    parts = list[str]()
+    parts: list[str] = []
     for part in json.JSONEncoder(ensure_ascii=False).iterencode(value):
         _pay(len(part))
         parts.append(part)
@@ -255,7 +255,7 @@ def _json(_context: Context, value: Any) -> str:
 
 @pass_context
 def _join(context: Context, values: Iterable[Any], separator: str = "", attribute: str | None = None) -> str:
-    parts = list[str]()
+    parts: list[str] = []
     for value in values:
         _pay(len(separator) + 1)
         parts.append(_text(value if attribute is None else context.environment.getitem(value, attribute)))

@@ -65,7 +65,8 @@ def marks(keys: tuple[str, ...]) -> dict[str, str]:
 
 def learnt(written: str, keys: tuple[str, ...]) -> Form | None:
     """The form of what a template wrote around `marks(keys)`; None if it took one apart."""
-    pattern, gaps, end = "", list[tuple[str, bool]](), 0
+    pattern, end = "", 0
+    gaps: list[tuple[str, bool]] = []
     for found in _MARKED.finditer(written):
         before, index, deep = found.groups()
         pattern += _escaped(written[end : found.start()] + ("" if deep else before or "")) + "%s"

@@ -33,7 +33,7 @@ _UNION_DEPTH = 60
 """Nesting of unions inside of unions that is tried."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Members:
     """The fields of an object that could be read, and what is wrong with the others, by key.
 
@@ -65,8 +65,8 @@ class Aligner:
     def __init__(self, inside: Reader) -> None:
         self._inside = inside
         self._depth = 0
-        self._known = dict[tuple[int, int, str], Fit | Misfit]()
-        self._held = list[Raw]()
+        self._known: dict[tuple[int, int, str], Fit | Misfit] = {}
+        self._held: list[Raw] = []
 
     def fit(self, raw: Raw, shape: Shape, path: str = "") -> Fit:
         """The cheapest way to read `raw` as `shape`.
@@ -98,7 +98,10 @@ class Aligner:
     def members(self, raw: Mapping[str, Raw], shape: Record) -> Members:
         """The fields of `shape` that `raw` holds, each fitted alone."""
         names = objects.matched(raw, shape)
-        values, problems, cost, repairs = dict[str, Any](), dict[str, str](), 0.0, list[Repair]()
+        cost = 0.0
+        values: dict[str, Any] = {}
+        problems: dict[str, str] = {}
+        repairs: list[Repair] = []
         for key, member in shape.members.items():
             if key not in names:
                 cost += _MISSING if member.required else COSTS["default"]
@@ -170,7 +173,8 @@ class Aligner:
             self._depth -= 1
 
     def _best_option(self, raw: Raw, shape: Either, path: str) -> Fit:
-        fits, misfits = list[Fit](), list[Misfit]()
+        fits: list[Fit] = []
+        misfits: list[Misfit] = []
         for option in shape.options:
             try:
                 found = self.fit(raw, option, path)

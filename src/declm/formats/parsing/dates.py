@@ -87,7 +87,8 @@ def _is_denied(text: str) -> bool:
 
 def _date(text: str, *, with_time: bool) -> tuple[str, str] | None:
     """The only day that a text names, with its time of day if that is wanted, and what else it says."""
-    days, rest = set[str | None](), text
+    rest = text
+    days: set[str | None] = set()
     for pattern, made in _DAYS:
         days |= {made(hit.groups()) for hit in pattern.finditer(rest)}
         rest = pattern.sub(" ", rest)

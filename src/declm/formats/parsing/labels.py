@@ -98,7 +98,7 @@ class Labels(Generic[T]):
     @cached_property
     def _by_first(self) -> dict[str, list[_Name[T]]]:
         """The names by their first word, the longest first; those written as one word as well."""
-        found = dict[str, list[_Name[T]]]()
+        found: dict[str, list[_Name[T]]] = {}
         for name, value in self.names.items():
             text = plain(name)
             parts = tuple(word.key for word in words(text))
@@ -155,7 +155,8 @@ class Labels(Generic[T]):
         return (values[0], SENTENCE) if values and _are_one(values) else None
 
     def _hits(self, text: str, found: Sequence[Word]) -> list[_Hit[T]]:
-        hits, at = list[_Hit[T]](), 0
+        at = 0
+        hits: list[_Hit[T]] = []
         while at < len(found):
             hit = next(
                 (hit for name in self._by_first.get(found[at].key, ()) if (hit := _match(name, text, found, at))), None
@@ -197,7 +198,8 @@ def _is_no_label(name: _Name[T], text: str, found: Sequence[Word], at: int) -> b
 
 def _told(text: str, found: Sequence[Word], hits: Sequence[_Hit[T]]) -> tuple[list[_Hit[T]], list[_Hit[T]]]:
     """The hits that the text asserts, and those that it denies; what it asks stands in neither."""
-    asserted, denied = list[_Hit[T]](), list[_Hit[T]]()
+    asserted: list[_Hit[T]] = []
+    denied: list[_Hit[T]] = []
     before: _Hit[T] | None = None
     for hit in hits:
         if is_denied(text, found, hit.first, hit.last) or (
@@ -217,7 +219,7 @@ def _are_one(values: Sequence[T]) -> bool:
 
 
 def _grouped(names: Mapping[str, T], key: Callable[[str], str]) -> dict[str, list[T]]:
-    found = dict[str, list[T]]()
+    found: dict[str, list[T]] = {}
     for name, value in names.items():
         values = found.setdefault(key(name), [])
         if not any(value is other or value == other for other in values):

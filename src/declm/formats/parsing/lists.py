@@ -51,7 +51,9 @@ def _listed(fitter: Fitter, raw: list[Raw], shape: Items, path: str) -> Fit:
         raise Misfit(f"{len(raw)} values, where {len(shape.fixed)} are wanted", path)
     if shape.item is None and not shape.fixed and raw:
         raise Misfit("values, where none are wanted", path)
-    values, cost, repairs = list[Any](), 0.0, list[Repair]()
+    cost = 0.0
+    values: list[Any] = []
+    repairs: list[Repair] = []
     for at, item in enumerate(raw):
         wanted = shape.fixed[at] if at < len(shape.fixed) else cast("Shape", shape.item)
         if is_text(item, wanted):
@@ -185,7 +187,8 @@ def bulleted(text: str) -> list[str] | None:
     if len(lines) > _ENTRIES:
         return None
     indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    entries, is_over, last = list[str](), False, ""
+    is_over, last = False, ""
+    entries: list[str] = []
     for line in (line[indent:] for line in lines):
         entry = _BULLET.match(line.strip())
         if entry is not None and (not entries or not line[:1].isspace()):

@@ -89,7 +89,7 @@ def straight(raw: Mapping[str, Raw], record: Record) -> Members | None:
 
     What an `Aligner` makes of it, at a tenth of the cost.
     """
-    values = dict[str, Any]()
+    values: dict[str, Any] = {}
     for key, member in record.members.items():
         shape, value = member.shape, raw.get(key)
         if isinstance(shape, Scalar):
@@ -112,7 +112,7 @@ class _Search:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._aligner = Aligner(values_inside)
-        self._found = list[tuple[float, Members]]()
+        self._found: list[tuple[float, Members]] = []
         self._rest = ""
         self._is_twice = False
         inside = {name for member in record.members.values() for name in known_names(member.shape)}

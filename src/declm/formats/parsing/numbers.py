@@ -61,7 +61,8 @@ def _spelled(part: re.Match[str]) -> str:
 
 
 def _only_number(text: str, unit: bool, whole: bool) -> Found[Decimal]:
-    values, alone = set[Decimal](), True
+    alone = True
+    values: set[Decimal] = set()
     for hit in _NUMBER.finditer(text):
         value, end = _value(hit, text, unit, whole)
         if value is None:

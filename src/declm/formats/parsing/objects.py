@@ -39,7 +39,7 @@ def record(fitter: Fitter, raw: Raw, shape: Record, path: str) -> Fit:
 
 def unwrapped(raw: Raw) -> tuple[Raw, list[str]]:
     """The first value inside lists of one that is no such list, and what was taken away."""
-    repairs = list[str]()
+    repairs: list[str] = []
     while is_list(raw) and len(raw) == 1 and len(repairs) < WRAPPERS:
         raw = raw[0]
         repairs.append("list of one for a value")
@@ -59,7 +59,9 @@ def _object(fitter: Fitter, raw: dict[str, Raw], shape: Record, path: str, wrapp
         return _inside(fitter, raw, shape, path, missing, wrappers)
     if not names and shape.members and raw:
         return _inside(fitter, raw, shape, path, "", wrappers)
-    values, cost, repairs = dict[str, Any](), 0.0, list[Repair]()
+    cost = 0.0
+    values: dict[str, Any] = {}
+    repairs: list[Repair] = []
     for key, member in shape.members.items():
         if key not in names:
             cost += COSTS["default"]
@@ -162,7 +164,9 @@ def pairs(fitter: Fitter, raw: Raw, shape: Pairs, path: str) -> Fit:
 
 
 def _mapping(fitter: Fitter, raw: dict[str, Raw], shape: Pairs, path: str) -> Fit:
-    values, cost, repairs = dict[str, Any](), 0.0, list[Repair]()
+    cost = 0.0
+    values: dict[str, Any] = {}
+    repairs: list[Repair] = []
     for name, value in raw.items():
         place = join(path, name)
         key, found = fit_key(fitter, name, shape.key, place), fitter.fit(value, shape.value, place)
@@ -182,7 +186,7 @@ def fit_key(fitter: Fitter, name: str, shape: Shape, path: str) -> Fit:
 
 def matched(raw: Mapping[str, Raw], shape: Record) -> dict[str, str]:
     """The names of a reply by the key that they mean: exact names first."""
-    names = dict[str, str]()
+    names: dict[str, str] = {}
     for key, member in shape.members.items():
         for name in (key, *member.spellings):
             if name in raw:

@@ -125,7 +125,8 @@ class _Outline:
 
     def _is_flat_list(self, start: int) -> bool:
         """Whether bullets hold the fields of one object (`- name: x` and, below, `- age: 3`)."""
-        indent, seen = self._lines[start].indent, set[str]()
+        indent = self._lines[start].indent
+        seen: set[str] = set()
         for at in range(start, len(self._lines)):
             line = self._lines[at]
             if line.indent > indent and line.text:
@@ -139,7 +140,8 @@ class _Outline:
         return bool(seen)
 
     def _list(self, at: int, depth: int) -> tuple[list[Raw], int]:
-        indent, found = self._lines[at].indent, list[Raw]()
+        indent = self._lines[at].indent
+        found: list[Raw] = []
         while at < len(self._lines):
             line = self._lines[at]
             dash = _DASH.match(line.text)
@@ -158,7 +160,8 @@ class _Outline:
         return found, at
 
     def _object(self, start: int, depth: int) -> tuple[Raw, int]:
-        at, indent, found, last = start, self._lines[start].indent, dict[str, Raw](), ""
+        at, indent, last = start, self._lines[start].indent, ""
+        found: dict[str, Raw] = {}
         while at < len(self._lines):
             line = self._lines[at]
             if line.text and line.indent < indent:
@@ -220,14 +223,14 @@ class _Outline:
 
     def _code(self, at: int) -> tuple[str, int]:
         """The lines up to the end of a code fence."""
-        lines = list[str]()
+        lines: list[str] = []
         while at < len(self._lines) and not self._lines[at].text.startswith("```"):
             lines.append(self._lines[at].raw)
             at += 1
         return textwrap.dedent("\n".join(lines)), at + 1
 
     def _words(self, at: int, indent: int) -> tuple[Raw, int]:
-        lines = list[str]()
+        lines: list[str] = []
         while at < len(self._lines) and (self._lines[at].indent >= indent or not self._lines[at].text):
             line = self._lines[at]
             lines.append(" " * (line.indent - indent) + line.text)

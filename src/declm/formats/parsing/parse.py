@@ -132,7 +132,7 @@ def parse_for(target: Target, text: str) -> Parsed[Any]:
             return Parsed(target.adapter.validate_json(text, extra="forbid"))
         except ValueError:  # no JSON, or other JSON
             pass
-    problems = list[ValidationError]()
+    problems: list[ValidationError] = []
     for fit in fits(shape, target.names, text):
         value, problem = _validated(target, fit)
         if problem is None:
@@ -171,10 +171,10 @@ class _Search:
     def __init__(self, shape: Shape, names: Collection[str]) -> None:
         self._shape, self._names = shape, names
         self._aligner = Aligner(values_inside)
-        self._accepted = list[Raw]()
+        self._accepted: list[Raw] = []
         """Values that make up a list of which each is one."""
-        self._misfits = list[Misfit]()
-        self.found = list[Fit]()
+        self._misfits: list[Misfit] = []
+        self.found: list[Fit] = []
 
     def run(self, text: str) -> None:
         shape, names = bare(self._shape), self._names
@@ -233,7 +233,7 @@ def reading_repairs(reading: Reading) -> list[Repair]:
 
 def values_inside(text: str) -> list[Raw]:
     """The values that a text may hold as JSON."""
-    found = list[Raw]()
+    found: list[Raw] = []
 
     def keep(reading: Reading) -> bool:
         found.append(reading.value)

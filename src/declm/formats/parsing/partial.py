@@ -122,7 +122,8 @@ def checked(value: Any, member: Member) -> Any:
 
 
 def _beginnings(text: str, shape: Shape) -> list[Raw]:
-    found, names = list[Raw](), known_names(shape)
+    names = known_names(shape)
+    found: list[Raw] = []
 
     def keep(reading: Reading) -> bool:
         found.append(reading.value)
@@ -227,7 +228,7 @@ class _Viewer:
         return NOTHING
 
     def _pairs(self, raw: dict[str, Raw], shape: Pairs) -> dict[Any, Any]:
-        found = dict[Any, Any]()
+        found: dict[Any, Any] = {}
         for name, value in raw.items():
             try:
                 key = name if shape.key_source is None else fit_key(self._aligner, name, shape.key, "").value
@@ -249,7 +250,7 @@ class _Viewer:
 
     def members(self, raw: dict[str, Raw], record: Record) -> dict[str, Any]:
         """The fields that are known, by key."""
-        found = dict[str, Any]()
+        found: dict[str, Any] = {}
         for key, name in matched(raw, record).items():
             member, value = record.members[key], raw[name]
             if isinstance(value, CutBare):
@@ -265,7 +266,7 @@ class _Viewer:
             shape = Items(shape)
         if not isinstance(shape, Items):
             return NOTHING
-        shown = list[Any]()
+        shown: list[Any] = []
         for at, one in enumerate(raw):
             fixed = at < len(shape.fixed)
             item, source = (shape.fixed[at], shape.sources[at]) if fixed else (shape.item, shape.source)

@@ -97,8 +97,10 @@ def read_brackets(text: str, names: Collection[str], accept: Accept) -> bool:
 
     Behind one that is whole the next is looked for; inside one that is broken, any that it holds.
     """
-    scanner, budget, done = Scanner(text, names), _PASSES * len(text) + _FREE, set[int]()
-    taken, accepted = list[tuple[int, int]](), False
+    scanner, budget = Scanner(text, names), _PASSES * len(text) + _FREE
+    done: set[int] = set()
+    accepted = False
+    taken: list[tuple[int, int]] = []
     first, last = len(text) - len(text.lstrip()), len(text.rstrip(" \t\r\n`"))
     starts, at = _likely_starts(text, first), 0
     for _ in range(_CANDIDATES):

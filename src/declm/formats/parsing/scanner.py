@@ -49,7 +49,7 @@ class Scanner:
     def __init__(self, text: str, keys: Collection[str] = ()) -> None:
         self.text = text
         self._ahead = Ahead(text, keys)
-        self._frames = list[Frame]()
+        self._frames: list[Frame] = []
         self._texts = Texts(self._ahead, self._frames)
         self._keys = Keys(self._texts)
         self._at = self._steps = 0

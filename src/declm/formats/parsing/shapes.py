@@ -225,7 +225,9 @@ def bare(shape: Shape | None) -> Shape | None:
 
 def _parts(shape: Shape) -> list[Shape]:
     """The shape and everything in it, once each."""
-    found, seen, todo = list[Shape](), set[int](), [shape]
+    todo = [shape]
+    found: list[Shape] = []
+    seen: set[int] = set()
     while todo:
         one = todo.pop()
         if id(one) in seen:

@@ -134,7 +134,7 @@ def _sum(raw: str, shape: Choices) -> Found[int]:
 
 def choice_among(raw: Mapping[str, Raw], shape: Choices, path: str) -> Fit:
     """The only member of a closed set that stands among the values of an object, such as one with a confidence."""
-    fits = list[Fit]()
+    fits: list[Fit] = []
     for value in raw.values():
         if isinstance(value, str):
             try:

@@ -82,7 +82,7 @@ class Texts:
 
     def __init__(self, ahead: Ahead, frames: list[Frame]) -> None:
         self.ahead, self.frames, self.text = ahead, frames, ahead.text
-        self.repairs = list[str]()
+        self.repairs: list[str] = []
         self._reread = 0
         self._doubts = 0
 
