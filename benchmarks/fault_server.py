@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self, data: bytes, drip_s: float) -> None:
         try:
-            for start in range(0, len(data), 1 if drip_s else len(data)):
+            for start in range(0, len(data), 1 if drip_s else len(data) or 1):
                 self.wfile.write(data[start : start + 1] if drip_s else data)
                 self.wfile.flush()
                 if drip_s and self.server.stopped.wait(drip_s):

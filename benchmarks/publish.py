@@ -207,7 +207,7 @@ def soak_table(lines: Sequence[Line]) -> str:
 
 def runtime_table(lines: Sequence[Line]) -> str:
     """What calls cost beside DSPy, one row for each case of each run."""
-    head = ("measure", "declm", "DSPy 3.4.1", "ratio", "goal", "met")
+    head = ("measure", "declm", "DSPy 3.4.1", "ratio", "goal", "met", "ratio of the goal")
     rows = list[tuple[object, ...]]()
     for line in lines:
         for one in line["rows"]:
@@ -216,7 +216,8 @@ def runtime_table(lines: Sequence[Line]) -> str:
             goal = f"{one['goal']:g} {unit}" if one["goal"] is not None else f"{one['share']:g} of DSPy's"
             met = {True: "yes", False: "no", None: ""}[one["met"]]
             them = "" if theirs is None else f"{theirs:,.3g} {unit}"
-            rows.append((one["name"], f"{ours:,.3g} {unit}", them, ratio, goal, met))
+            wanted = f"{one['goal'] / one['reference']:.2g}" if one.get("reference") else ""
+            rows.append((one["name"], f"{ours:,.3g} {unit}", them, ratio, goal, met, wanted))
     return "\n\n".join([_table(head, rows), _where(lines)])
 
 

@@ -40,6 +40,7 @@ class Case:
         unit: of the figures: `us`, `ms` or `s`, `x` for a multiple of the least possible, `MB`.
         goal: at most so much, in that unit.
         share: at most so much of DSPy's figure.
+        reference: DSPy's figure on the machine for which the goal was set, in the same unit.
         rounds: how often, None for as often as the command says.
     """
 
@@ -48,6 +49,7 @@ class Case:
     unit: str
     goal: float | None = None
     share: float | None = None
+    reference: float | None = None
     rounds: int | None = None
     delay_s: float = field(default=0.0)
 
@@ -55,17 +57,39 @@ class Case:
 CASES = (
     Case("one call over loopback, 0 demos", {"case": "calls", "demos": 0, "calls": 300}, "us", share=0.65),
     Case("one call over loopback, 64 demos", {"case": "calls", "demos": 64, "calls": 100}, "us", share=0.2),
-    Case("in process, 2 fields, 0 demos", {"case": "scripted", "kind": "narrow", "demos": 0, "calls": 500}, "us", 60),
-    Case("in process, 2 fields, 64 demos", {"case": "scripted", "kind": "narrow", "demos": 64, "calls": 200}, "us", 80),
-    Case("in process, 20 fields, 64 demos", {"case": "scripted", "kind": "wide", "demos": 64, "calls": 100}, "us", 150),
-    Case("cache hit, 0 demos", {"case": "hits", "demos": 0, "calls": 500}, "us", 40),
-    Case("cache hit, 64 demos", {"case": "hits", "demos": 64, "calls": 200}, "us", 40),
-    Case("evaluate 1,000 cached rows", {"case": "rows", "demos": 0, "calls": 1000, "width": 16}, "s", 0.06),
+    Case(
+        "in process, 2 fields, 0 demos",
+        {"case": "scripted", "kind": "narrow", "demos": 0, "calls": 500},
+        "us",
+        60,
+        None,
+        315,
+    ),
+    Case(
+        "in process, 2 fields, 64 demos",
+        {"case": "scripted", "kind": "narrow", "demos": 64, "calls": 200},
+        "us",
+        80,
+        None,
+        3909,
+    ),
+    Case(
+        "in process, 20 fields, 64 demos",
+        {"case": "scripted", "kind": "wide", "demos": 64, "calls": 100},
+        "us",
+        150,
+        None,
+        22_400,
+    ),
+    Case("cache hit, 0 demos", {"case": "hits", "demos": 0, "calls": 500}, "us", 40, None, 330),
+    Case("cache hit, 64 demos", {"case": "hits", "demos": 64, "calls": 200}, "us", 40, None, 3_900),
+    Case("evaluate 1,000 cached rows", {"case": "rows", "demos": 0, "calls": 1000, "width": 16}, "s", 0.06, None, 0.36),
     Case(
         "500 rows of 200 ms, 64 in flight",
         {"case": "flight", "demos": 0, "calls": 500, "width": 64, "delay_s": DELAY_S},
         "x",
         1.08,
+        reference=1.10,
         rounds=3,
         delay_s=DELAY_S,
     ),
@@ -74,10 +98,13 @@ CASES = (
         {"case": "flight", "demos": 0, "calls": 500, "width": 256, "delay_s": DELAY_S},
         "x",
         1.5,
+        reference=3.1,
         rounds=3,
         delay_s=DELAY_S,
     ),
-    Case("memory after 10,000 calls", {"case": "memory", "demos": 0, "calls": 10_000}, "MB", 2.0, rounds=1),
+    Case(
+        "memory after 10,000 calls", {"case": "memory", "demos": 0, "calls": 10_000}, "MB", 2.0, reference=112, rounds=1
+    ),
 )
 SCALES = {"us": 1e6, "ms": 1e3, "s": 1.0, "x": 1.0, "MB": 1e-6}
 
@@ -99,6 +126,7 @@ def measured(
         ours, theirs = medians["declm"], medians.get("dspy")
         limit = case.goal if case.goal is not None else (case.share or 0) * theirs if theirs is not None else None
         row = {"name": case.name, "unit": case.unit, "goal": case.goal, "share": case.share}
+        row["reference"] = case.reference
         found.append({**row, "ours": ours, "theirs": theirs, "met": None if limit is None else ours <= limit})
         print(f"{case.name}: {ours:.3g} {case.unit}, DSPy {theirs and round(theirs, 3)}", file=sys.stderr, flush=True)
     return found

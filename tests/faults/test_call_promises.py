@@ -75,7 +75,7 @@ async def alate(lm: LM, name: str) -> tuple[str, float]:
     return "no error", 0.0
 
 
-@pytest.mark.parametrize("way", ["threads", "tasks"])
+@pytest.mark.parametrize("way", [pytest.param("threads", marks=pytest.mark.slow), "tasks"])
 def test_no_fault_holds_a_call_beyond_its_deadline(server: FaultServer, way: str) -> None:
     server.answer = by_kind(UNENDING)
     lm = lm_at(server, deadline=DEADLINE_S, attempts=1000)
@@ -308,7 +308,7 @@ FLOODS: dict[str, tuple[str, Answer]] = {
     "stream": ("ReplyTooLarge", streamed(*["x" * 1_000_000] * 100)),
     "input": ("InputError", completion()),
 }
-_FAST = {"text", "stream", "header", "input"}
+_FAST = {"text", "header", "input"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="measures with a POSIX call")
