@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,6 +25,10 @@ class Arguments:
     required: frozenset[str]
     optional: frozenset[str]
     open: bool = False
+    _taken: dict[type[BaseModel], tuple[tuple[str, str], ...]] = field(
+        default_factory=dict[Any, Any], init=False, compare=False, repr=False
+    )
+    """Keys and names of what is taken of the rows of a class."""
 
     def of(self, row: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
         """Pick the arguments out of a row: never an output or a note of a signature.
@@ -35,7 +38,8 @@ class Arguments:
         """
         if isinstance(row, BaseModel):
             values = row.__dict__
-            found = {key: values[name] for key, name in _taken(self, type(row)) if name in values}
+            taken = self._taken.get(type(row)) or self._taken_of(type(row))
+            found = {key: values[name] for key, name in taken if name in values}
         else:
             self._check_names(row)
             found = dict(row)
@@ -46,6 +50,12 @@ class Arguments:
                 f"the inputs of a {type(row).__name__} are {_list(known)}"
             )
         return found
+
+    def _taken_of(self, row: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+        names, inputs = self.required | self.optional, spec(row).inputs
+        taken = tuple((key, field.name) for key, field in inputs.items() if self.open or key in names)
+        self._taken[row] = taken
+        return taken
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
         """Refuse keywords that the program does not take; rows of a class may carry more than inputs."""
@@ -105,13 +115,6 @@ def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         raise UsageError(
             f"the parameters of {target!r} can't be read: wrap it in a function that names them"
         ) from error
-
-
-@functools.lru_cache(maxsize=256)
-def _taken(arguments: Arguments, row: type[BaseModel]) -> tuple[tuple[str, str], ...]:
-    """Keys and names of what a program takes of the rows of a class."""
-    names = arguments.required | arguments.optional
-    return tuple((key, field.name) for key, field in spec(row).inputs.items() if arguments.open or key in names)
 
 
 def _list(names: Any) -> str:

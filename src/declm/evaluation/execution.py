@@ -162,6 +162,8 @@ class _Tally:
         if row.score is not None:
             self.total += row.score
             self.scored += 1
+        if not self.bar.is_shown:
+            return
         figures = {"score": f"{self.total / self.scored:.3f}" if self.scored else "-"}
         if self.errors:
             figures["errors"] = str(self.errors)

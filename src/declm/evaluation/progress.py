@@ -14,6 +14,11 @@ class Progress:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody watches."""
+        return self._bar is not None
+
     def advance(self, steps: int = 1, figures: Mapping[str, str] | None = None) -> None:
         """Move on and show figures such as `{"score": "0.71"}`."""
         if self._bar is None:
