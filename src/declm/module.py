@@ -46,6 +46,17 @@ class Prediction(Generic[R_co]):
         """Calls, tokens, USD and seconds of all LM calls inside."""
         return self.trace.usage
 
+    @property
+    def probabilities(self) -> dict[str, dict[str, float]]:
+        """Those of the values of closed outputs, from the last predictor that was asked for them; else empty."""
+        weighed = [call.probabilities for call in self.trace.predictor_calls() if call.probabilities]
+        return weighed[-1] if weighed else {}
+
+    @property
+    def usage_by_predictor(self) -> dict[str, Usage]:
+        """The same for each predictor inside, by its path (`self` for the predictor that was run)."""
+        return self.trace.usage_by_predictor
+
     def __repr__(self) -> str:
         thought = f", reasoning={clip(self.reasoning, 80)!r}" if self.reasoning else ""
         others = f", {len(self.candidates)} candidates" if self.candidates else ""

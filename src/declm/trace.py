@@ -60,8 +60,16 @@ class Call:
     @property
     def usage(self) -> Usage:
         """What this call and the calls inside it used."""
-        own = sum((response.usage for _, response in self.exchanges), NOTHING)
-        return sum((child.usage for child in self.children), own)
+        return sum(self.usage_by_predictor.values(), NOTHING)
+
+    @property
+    def usage_by_predictor(self) -> dict[str, Usage]:
+        """What the predictors inside used, by path; attempts that failed are not among it."""
+        found: dict[str, Usage] = {}
+        for call in self.walk():
+            for _, response in call.exchanges:
+                found[call.path] = found.get(call.path, NOTHING) + response.usage
+        return found
 
     def walk(self) -> Iterator[Call]:
         """This call and all calls inside it, in order of their start."""

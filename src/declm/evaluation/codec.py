@@ -112,6 +112,16 @@ def load_usage(data: Mapping[str, Any]) -> Usage:
     return Usage(**{k: v for k, v in data.items() if k in known})
 
 
+def dump_usages(usages: Mapping[str, Usage]) -> dict[str, Any]:
+    """What `dump_usage` writes, by the same keys."""
+    return {key: dump_usage(usage) for key, usage in usages.items()}
+
+
+def load_usages(data: Mapping[str, Mapping[str, Any]]) -> dict[str, Usage]:
+    """The usages that `dump_usages` wrote."""
+    return {key: load_usage(usage) for key, usage in data.items()}
+
+
 def dump_trace(call: Call) -> dict[str, Any]:
     """A trace as JSON, without the messages, which take most of its room and can be rendered again."""
     return {

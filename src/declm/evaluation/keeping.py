@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from declm.errors import DeclmError, StateError, dump_error, load_error
-from declm.evaluation.codec import OutputCodec, dump_trace, dump_usage, load_trace, load_usage
+from declm.evaluation.codec import OutputCodec, dump_trace, dump_usage, dump_usages, load_trace, load_usage, load_usages
 from declm.evaluation.ledger import Entry, Key, Ledger
 from declm.evaluation.results import FAILURES, Ran
 from declm.score import Score
@@ -54,6 +54,7 @@ class Keeper:
             return None
         call = load_trace(body["trace"]) if self._traces else Call(path="", name="")
         ran = Ran(call, seconds=body["seconds"], usage=load_usage(body["usage"]))
+        ran.usage_by_predictor = load_usages(body.get("predictors", {}))
         error = load_error(body["error"])
         if error is not None:
             ran.fail(error)
@@ -80,6 +81,7 @@ class Keeper:
             "withheld": withheld,
             "error": None if ran.answered else dump_error(_without_text(ran.error) if withheld else ran.error),
             "usage": dump_usage(ran.usage),
+            "predictors": dump_usages(ran.usage_by_predictor),
             "seconds": ran.seconds,
             "trace": dump_trace(ran.call) if self._traces and not withheld else None,
         }

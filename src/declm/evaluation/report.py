@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from declm.errors import MissingExtra, StateError, UsageError, dump_error, load_error
 from declm.evaluation import statistics
-from declm.evaluation.codec import dump_usage, load_usage
+from declm.evaluation.codec import dump_usage, dump_usages, load_usage, load_usages
 from declm.evaluation.results import RowResult
 from declm.evaluation.statistics import Interval
 from declm.files import write_atomic
 from declm.reports import html
 from declm.reports.values import is_object, masked, scrubbed
 from declm.text import clip, digest
-from declm.usage import Usage
+from declm.usage import NOTHING, Usage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +133,15 @@ class Report(Generic[G_co, R_co]):
     def usage(self) -> Usage:
         """What all rows used together, those restored from a ledger included."""
         return sum((row.usage for row in self.rows), Usage())
+
+    @property
+    def usage_by_predictor(self) -> dict[str, Usage]:
+        """The same for each predictor of the program, by path, without the metric's calls and attempts that failed."""
+        found: dict[str, Usage] = {}
+        for row in self.rows:
+            for path, usage in row.usage_by_predictor.items():
+                found[path] = found.get(path, NOTHING) + usage
+        return found
 
     @property
     def median_s(self) -> float:
@@ -248,16 +257,17 @@ class Report(Generic[G_co, R_co]):
         usage = self.usage
         unscored = sum(row.score is None for row in self.rows)
         restored = sum(row.restored for row in self.rows)
-        tokens = f"{usage.input_tokens:,} + {usage.output_tokens:,} tokens"
         rows = f"{len(self.rows)}" + (f" of {self.run.total} (stopped)" if self.run.total > len(self.rows) else "")
         details = [f"{unscored} unscored" if unscored else "", f"{restored} from the ledger" if restored else ""]
         shown = ", ".join(filter(None, details))
-        cached = f" ({usage.cached:,} more from the cache)" if usage.cached else ""
+        parts = self.usage_by_predictor
+        shares = [(f"- {path}", _spent(part)) for path, part in parts.items()] if len(parts) > 1 else []
         return [
             ("score", f"{self.score:.3f}  (95 % interval {low:.3f} to {high:.3f})"),
             ("rows", rows + (f", {shown}" if shown else "")),
             ("errors", f"{len(self.errors)}, and {len(self.failures)} failures of the program (score 0)"),
-            ("calls", f"{usage.calls:,}{cached}, {tokens}, {_cost(usage)}"),
+            ("calls", _spent(usage)),
+            *shares,
             ("seconds", f"{self.run.seconds:.1f} in all; a row {self.median_s:.2f} (median), {self.p95_s:.2f} (95 %)"),
         ]
 
@@ -276,6 +286,12 @@ class Report(Generic[G_co, R_co]):
             "rows": [_shown(row) for row in shown],
             "left_out": len(ordered) - len(shown),
         }
+
+
+def _spent(usage: Usage) -> str:
+    cached = f" ({usage.cached:,} more from the cache)" if usage.cached else ""
+    tokens = f"{usage.input_tokens:,} + {usage.output_tokens:,} tokens"
+    return f"{usage.calls:,}{cached}, {tokens}, {_cost(usage)}"
 
 
 def _cost(usage: Usage) -> str:
@@ -315,13 +331,16 @@ def _dump(row: RowResult[Any, Any]) -> dict[str, Any]:
         "row_hash": row.row_hash,
         "error": error,
         "usage": dump_usage(row.usage),
+        "predictors": dump_usages(row.usage_by_predictor),
         "restored": row.restored,
     }
 
 
 def _load(data: Mapping[str, Any]) -> RowResult[Any, Any]:
     plain = {k: data[k] for k in ("index", "row_hash", "gold", "output", "score", "feedback", "seconds", "restored")}
-    return RowResult(**plain, error=load_error(data["error"]), usage=load_usage(data["usage"]))
+    parts = load_usages(data.get("predictors", {}))
+    usage = load_usage(data["usage"])
+    return RowResult(**plain, error=load_error(data["error"]), usage=usage, usage_by_predictor=parts)
 
 
 def _shown(row: RowResult[Any, Any]) -> dict[str, Any]:

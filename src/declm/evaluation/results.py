@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from declm.errors import (
@@ -37,6 +38,10 @@ MISUSE = (UsageError, TemplateError, StateError, MissingExtra)
 """Faults of the code or the setup; before a row's first LM call they concern every row."""
 
 
+def _nothing() -> dict[str, Usage]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class RowResult(Generic[G_co, R_co]):
     """One row, run and scored.
@@ -53,6 +58,8 @@ class RowResult(Generic[G_co, R_co]):
         seconds: time that the program took, without waiting for its turn.
         trace: the tree of calls, where it was asked for.
         restored: taken from a ledger; nothing was paid for in this run.
+        usage_by_predictor: what each predictor of the program used, by path; what a metric used, and
+            attempts that failed, stand in `usage` alone.
     """
 
     index: int
@@ -66,6 +73,7 @@ class RowResult(Generic[G_co, R_co]):
     seconds: float = 0.0
     trace: Call | None = None
     restored: bool = False
+    usage_by_predictor: Mapping[str, Usage] = field(default_factory=_nothing)
 
     @property
     def outcome(self) -> Outcome:
@@ -107,6 +115,7 @@ class Ran:
     score: Score | None = None
     seconds: float = 0.0
     usage: Usage = NOTHING
+    usage_by_predictor: Mapping[str, Usage] = field(default_factory=_nothing)
 
     def fail(self, error: DeclmError) -> None:
         """Note that the program failed, with the score that follows."""

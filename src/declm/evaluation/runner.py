@@ -35,7 +35,7 @@ from declm.specs import row_hash
 from declm.state import Node, PredictorState, ProgramState, Stateful, bind, match, nodes, predictors
 from declm.text import digest
 from declm.threads import Threads
-from declm.usage import Budget, Meter, Usage
+from declm.usage import NOTHING, Budget, Meter, Usage
 
 G = TypeVar("G", bound=BaseModel)
 R = TypeVar("R")
@@ -206,6 +206,7 @@ class Runner(Generic[G, R]):
             seconds=ran.seconds,
             trace=ran.call if self._traces else None,
             restored=restored,
+            usage_by_predictor=ran.usage_by_predictor,
         )
 
     async def _worked(self, place: _Place[G], states: _States, kept: Ran | None) -> Ran:
@@ -219,7 +220,11 @@ class Runner(Generic[G, R]):
                 except asyncio.CancelledError:
                     meter.budget = Budget(calls=0)  # code that runs on in a thread can't pay for anything more
                     raise
-                ran.usage = ran.usage + meter.spent if kept else _used(ran.call.usage, meter.spent)
+                if kept:
+                    ran.usage = ran.usage + meter.spent
+                else:
+                    ran.usage_by_predictor = ran.call.usage_by_predictor
+                    ran.usage = _used(sum(ran.usage_by_predictor.values(), NOTHING), meter.spent)
         if self._keeper:
             await self._keeper.keep(place.key, place.row, ran)
         if unscored is not None:

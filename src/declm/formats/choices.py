@@ -52,14 +52,22 @@ def narrowed(schema: Mapping[str, Any] | None, key: str, values: list[Any]) -> d
     return {**schema, "properties": members}
 
 
-def rank(tokens: Sequence[Token], key: str, values: Mapping[str, Any]) -> Ranked | None:
-    """Score the values of one key of a JSON reply; None if the reply does not hold the key."""
+def rank(tokens: Sequence[Token], key: str, values: Mapping[str, Any], *, spelled: bool = False) -> Ranked | None:
+    """Score the values of one key of a JSON reply; None if the reply does not hold the key.
+
+    Args:
+        tokens: of the reply.
+        key: whose value is scored.
+        values: by label.
+        spelled: score a label as the LM would spell it, by the longest token that begins it. Otherwise all
+            tokens that may begin it add up, and a short one counts for several labels.
+    """
     found = re.search(rf'"{re.escape(key)}"\s*:\s*', "".join(token.text for token in tokens))
     if found is None:
         return None
     index, head = _position(tokens, found.end())
     rest = {label: json.dumps(value, ensure_ascii=False) for label, value in values.items()}
-    return _walk(tokens, index, head, rest)
+    return _walk(tokens, index, head, rest, spelled=spelled)
 
 
 def _position(tokens: Sequence[Token], offset: int) -> tuple[int, int]:
@@ -71,7 +79,7 @@ def _position(tokens: Sequence[Token], offset: int) -> tuple[int, int]:
     return len(tokens), 0
 
 
-def _walk(tokens: Sequence[Token], index: int, head: int, rest: dict[str, str]) -> Ranked | None:
+def _walk(tokens: Sequence[Token], index: int, head: int, rest: dict[str, str], *, spelled: bool) -> Ranked | None:
     """Follow the reply token by token; labels drop out with the score of the alternative they needed."""
     reached = 0.0
     scores: dict[str, float] = {}
@@ -84,6 +92,9 @@ def _walk(tokens: Sequence[Token], index: int, head: int, rest: dict[str, str]) 
                 rest[label] = text[len(own) :]
                 continue
             fitting = {word: p for word, p in alternatives.items() if _fits(word, text)}
+            if spelled and fitting:
+                longest = max(fitting, key=lambda word: (min(len(word), len(text)), -len(word)))
+                fitting = {longest: fitting[longest]}
             floor = min(alternatives.values(), default=token.logprob) - _MISSING
             scores[label] = reached + (_sum(list(fitting.values())) if fitting else floor)
             groups.setdefault((index, frozenset(fitting)), []).append(label)

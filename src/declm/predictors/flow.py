@@ -14,16 +14,15 @@ from pydantic import BaseModel
 
 from declm import settings
 from declm.callbacks import tell_inside
-from declm.errors import BadRequest, ContentFiltered, ParseError, TruncatedOutput, UsageError
+from declm.errors import BadRequest, ContentFiltered, ParseError, TruncatedOutput
 from declm.events import ReplyRead
 from declm.formats.base import Prompt
-from declm.formats.choices import narrowed, rank
 from declm.messages import Request, Response
 from declm.predictors.watching import Show, ahear, hear
+from declm.predictors.weighing import Weighed, alternatives, weigh
 from declm.protocols import LM, Format, is_drafting
 from declm.text import clip
 from declm.trace import MASK
-from declm.types import closed_values
 
 Flow = Generator[Request, Response, "Answer"]
 
@@ -51,7 +50,8 @@ class Answer:
     """A validated reply: the row with its outputs set, the outputs as parsed, and the reasoning.
 
     `exchanges` is what the reply cache keeps: the request that opened a conversation with the response
-    that ended it, so that a re-asked prompt is a hit next time. It is one, or two where a draft came first.
+    that ended it, so that a re-asked prompt is a hit next time. It is one, two where a draft came first, and
+    more where values of closed outputs were weighed.
     """
 
     row: BaseModel
@@ -62,11 +62,15 @@ class Answer:
     repairs: tuple[str, ...]
 
 
-def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
+_UNWEIGHED = Weighed()
+
+
+def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int, *, weighs: bool = False) -> Flow:
     """Ask, read and validate; on failure ask again with the exact error, at most `retries` times.
 
     Outputs that were right in a reply need not be repeated in the next one. A format in two steps asks
-    for its draft once; what is asked again is the extraction.
+    for its draft once; what is asked again is the extraction. `weighs` asks how likely the values of closed
+    outputs are.
 
     Raises:
         ParseError: no acceptable reply came; carries the last reply's text.
@@ -78,7 +82,7 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
     now = settings.current()
     drawn = now.sample
     drafted: tuple[Exchange, ...] = ()
-    logprobs = _alternatives(prompt, format) if prompt.state.biases else 0
+    logprobs = alternatives(prompt, format) if weighs or prompt.state.biases else 0
     request = format.render(prompt, inputs)
     if drawn:
         request = replace(request, sample=drawn)
@@ -93,11 +97,11 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
         response = yield request
         _check(response, hidden)
         outputs = dict(right)
-        probabilities: dict[str, dict[str, float]] = {}
+        weighed = _UNWEIGHED
         try:
             fields = format.parse(prompt, response)
-            if prompt.state.biases:
-                probabilities = yield from _decide(prompt, request, response, fields.values)
+            if logprobs:
+                weighed = yield from weigh(prompt, request, response, fields.values, whole=weighs)
             outputs |= fields.values
             unreadable = {key: why for key, why in fields.problems.items() if key not in right}
             done = prompt.spec.complete(row, outputs, unreadable)
@@ -114,8 +118,9 @@ def flow(prompt: Prompt, format: Format, row: BaseModel, retries: int) -> Flow:
         if len(outputs) > len(fields.values):  # the cache must keep a reply that says all of it
             response = replace(response, text=format.answer(prompt, outputs), tokens=())
         reasoning = outputs.pop(prompt.reasoning, None) if prompt.reasoning else None
-        exchanges = (*drafted, (first, response))
-        return Answer(done, outputs, reasoning or exchanges[0][1].reasoning, exchanges, probabilities, fields.repairs)
+        exchanges = (*drafted, (first, response), *weighed.exchanges)
+        reasoning = reasoning or exchanges[0][1].reasoning
+        return Answer(done, outputs, reasoning, exchanges, weighed.probabilities, fields.repairs)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -139,43 +144,6 @@ def instead(steps: Flow, accepted: Callable[[], None]) -> Flow:
     except StopIteration as stop:
         answer: Answer = stop.value
         return answer
-
-
-def _alternatives(prompt: Prompt, format: Format) -> int:
-    """How many log-probabilities per token the biases need."""
-    asked = (prompt.extractor if is_drafting(format) else None) or prompt.capabilities
-    given = asked.logprobs
-    if not given:
-        raise UsageError(
-            f"the state of {prompt.spec.name} corrects label biases by log-probabilities, which this LM does not give; "
-            "optimize the program for this LM, or clear `biases` in its state"
-        )
-    return given
-
-
-def _decide(
-    prompt: Prompt, request: Request, response: Response, outputs: dict[str, Any]
-) -> Generator[Request, Response, dict[str, dict[str, float]]]:
-    """Replace closed outputs by the values that win once the biases are added; returns probabilities.
-
-    Where the winner shares its score with others (`card_arrival`, `card_linking` after a reply of
-    `declined_transfer`) the question is asked once more for these alone.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for key, biases in prompt.state.biases.items():
-        values = closed_values(prompt.spec.outputs[key].schema) if key in prompt.spec.outputs else None
-        ranked = rank(response.tokens, key, values) if values else None
-        if values is None or ranked is None:
-            continue
-        winner, found[key] = ranked.best(biases), ranked.probabilities(biases)
-        group = ranked.together[winner]
-        if len(group) > 1:
-            among = {name: values[name] for name in group}
-            again = yield replace(request, schema=narrowed(request.schema, key, list(among.values())))
-            closer = rank(again.tokens, key, among)
-            winner = closer.best(biases) if closer else winner
-        outputs[key] = values[winner]
-    return found
 
 
 def _check(response: Response, hidden: bool) -> None:

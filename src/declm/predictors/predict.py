@@ -44,6 +44,9 @@ class Predict(Stateful, Module, Generic[P, S]):
             it names (`system`, `user`, `assistant`, `reask`; of `two_step` also `extract`, `draft`), a
             folder shadows declm's templates.
         retries: how often an unacceptable reply is re-asked with the exact error.
+        probabilities: ask how likely the LM found every value of each closed output (`Literal`, `Enum`,
+            `bool`), for `run(...).probabilities`. Values that the first reply can't tell apart are asked for
+            among themselves. For LMs that give log-probabilities, as local models do, and formats in JSON.
 
     Raises:
         UsageError: the signature has no outputs, or `retries` is negative.
@@ -65,6 +68,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         lm: protocols.LM | str | None = None,
         template: str | Mapping[str, str] | Path | None = None,
         retries: int = 2,
+        probabilities: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -75,6 +79,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         lm: protocols.LM | str | None = None,
         template: str | Mapping[str, str] | Path | None = None,
         retries: int = 2,
+        probabilities: bool = False,
     ) -> None: ...
     def __init__(
         self,
@@ -84,6 +89,7 @@ class Predict(Stateful, Module, Generic[P, S]):
         lm: protocols.LM | str | None = None,
         template: str | Mapping[str, str] | Path | None = None,
         retries: int = 2,
+        probabilities: bool = False,
     ) -> None:
         if not isinstance(retries, int) or retries < 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # notebooks are not type-checked
             raise UsageError(f"retries={retries!r} must be a whole number from 0")
@@ -93,7 +99,7 @@ class Predict(Stateful, Module, Generic[P, S]):
             raise UsageError(f"{self._spec.name} has no outputs; declare one with `name: type = dm.Output(...)`")
         self._state = PredictorState()
         self._lm = lms.resolve(lm) if lm is not None else None
-        self._retries = retries
+        self._retries, self._weighs = retries, probabilities
         self._format, self._template = format, template  # by which programs are told apart
         self._planner = Planner(self._spec, format, template, self.reasoning_key)
 
@@ -225,7 +231,7 @@ class Predict(Stateful, Module, Generic[P, S]):
     def _steps(self, row: BaseModel, lm: protocols.LM) -> tuple[Flow, Other | None]:
         """One call, and what follows it in another format where `auto` chose the one that is refused."""
         plan = self._plan(lm)
-        steps = flow(plan.prompt, plan.choice.format, row, self._retries)
+        steps = flow(plan.prompt, plan.choice.format, row, self._retries, weighs=self._weighs)
         return steps, None if plan.choice.fallback is None else partial(self._instead, plan, row)
 
     def _instead(self, plan: Plan, row: BaseModel, refusal: BadRequest) -> Flow:
@@ -235,7 +241,8 @@ class Predict(Stateful, Module, Generic[P, S]):
             self._planner.adopt(other)
             plan.choice.log_fallback(plan.lm.model, repr(self), refusal)
 
-        return instead(flow(other.prompt, other.choice.format, row, self._retries), accepted)
+        steps = flow(other.prompt, other.choice.format, row, self._retries, weighs=self._weighs)
+        return instead(steps, accepted)
 
     def _plan(self, lm: protocols.LM) -> Plan:
         return self._planner.plan(lm, self.predictor_state, self)
