@@ -617,7 +617,7 @@ def test_a_rendered_prefix_is_kept_for_each_state() -> None:
 
 def test_a_signature_of_predict_is_readable() -> None:
     assert list(inspect.signature(dm.Predict.__init__).parameters) == [
-        *("self", "signature", "format", "lm", "template", "retries")
+        *("self", "signature", "format", "lm", "template", "retries", "probabilities")
     ]
 
 
