@@ -35,6 +35,7 @@ def evaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 @overload
 def evaluate(
@@ -49,6 +50,7 @@ def evaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 @overload
 def evaluate(
@@ -63,6 +65,7 @@ def evaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 @overload
 def evaluate(
@@ -77,6 +80,7 @@ def evaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 def evaluate(
     program: Callable[..., Any],
@@ -90,6 +94,7 @@ def evaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[Any, Any]:
     """Run a program over rows and score what it returns.
 
@@ -113,6 +118,8 @@ def evaluate(
         traces: keep every row's tree of calls.
         batch: ask through the provider's batch API: half the price, an answer within a day, found again
             by the same call after a crash. See docs/evaluation.md.
+        repeats: run each row so often, with another sample of the same prompts each time. The score of a
+            row is then the mean of its runs; `report.pass_at(k)` tells how often one of several is right.
 
     Raises:
         UsageError: rows lack an input, the metric does not fit, or no LM is set; nothing was sent.
@@ -133,7 +140,7 @@ def evaluate(
         >>> evaluate(guess, rows, lambda gold, got: gold.answer == got.answer).score
         0.5
     """
-    options = Options(concurrency, max_errors, progress, lm, name, traces, batch)
+    options = Options(concurrency, max_errors, progress, lm, name, traces, batch, repeats)
     job: Evaluation[Any, Any] = Evaluation(program, data, metric, options)
     try:
         return loops.run_apart(job.run(), patience_s=0.5)
@@ -156,6 +163,7 @@ async def aevaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 @overload
 async def aevaluate(
@@ -170,6 +178,7 @@ async def aevaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 @overload
 async def aevaluate(
@@ -184,6 +193,7 @@ async def aevaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 @overload
 async def aevaluate(
@@ -198,6 +208,7 @@ async def aevaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[G, R]: ...
 async def aevaluate(
     program: Callable[..., Any],
@@ -211,13 +222,14 @@ async def aevaluate(
     name: str | None = None,
     traces: bool = False,
     batch: bool = False,
+    repeats: int = 1,
 ) -> Report[Any, Any]:
     """The same as `evaluate`, on the running event loop.
 
     A cancelled evaluation keeps its finished rows on disk as `evaluate` does, and raises CancelledError.
     """
     job: Evaluation[Any, Any] = Evaluation(
-        program, data, metric, Options(concurrency, max_errors, progress, lm, name, traces, batch)
+        program, data, metric, Options(concurrency, max_errors, progress, lm, name, traces, batch, repeats)
     )
     try:
         return await job.run()

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from declm import protocols, settings
-from declm.errors import DeclmError, StateError
+from declm.errors import DeclmError, StateError, UsageError
 from declm.evaluation.fingerprints import name_of
 from declm.evaluation.ledger import Ledger
 from declm.evaluation.limits import ErrorLimit
@@ -40,6 +40,7 @@ class Options:
     name: str | None
     traces: bool
     batch: bool
+    repeats: int
 
 
 @dataclass
@@ -62,6 +63,9 @@ class Evaluation(Generic[G, R]):
             DeclmError: what stopped it; carries the finished rows as `.report`.
         """
         options = self.options
+        if not isinstance(options.repeats, int) or options.repeats < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # notebooks are not type-checked
+            raise UsageError(f"repeats={options.repeats!r} must be a whole number from 1")
+        runs = len(self.data) * options.repeats
         with ExitStack() as stack:
             stack.enter_context(settings.context(lm=options.lm))
             if options.batch:
@@ -73,9 +77,9 @@ class Evaluation(Generic[G, R]):
             )
             stack.enter_context(runner)
             runner.check(self.data)
-            limit = ErrorLimit(options.max_errors, len(self.data))
+            limit = ErrorLimit(options.max_errors, runs)
             self.described = self._described_run(runner)
-            bar = stack.enter_context(progress(len(self.data), f"evaluate {self.described.program}", options.progress))
+            bar = stack.enter_context(progress(runs, f"evaluate {self.described.program}", options.progress))
             tally = _Tally(bar)
             if self.batches:
                 stack.enter_context(settings.context(callbacks=[tally.see]))
@@ -86,7 +90,8 @@ class Evaluation(Generic[G, R]):
                 limit.see(row)
 
             try:
-                await runner.run(self.data, on_result=finished)
+                for sample in range(options.repeats):
+                    await runner.run(self.data, sample=sample, on_result=finished)
                 if all(row.score is None for row in self.rows):
                     raise limit.passed()
             except DeclmError as error:
@@ -98,7 +103,7 @@ class Evaluation(Generic[G, R]):
 
     def report(self) -> Report[G, R]:
         """The rows that have finished."""
-        rows = tuple(sorted(self.rows, key=lambda row: row.index))
+        rows = tuple(sorted(self.rows, key=lambda row: (row.index, row.sample)))
         return Report(rows, replace(self.described, seconds=time.perf_counter() - self.started_s))
 
     def rescued(self) -> tuple[Report[G, R], str]:
@@ -135,9 +140,10 @@ class Evaluation(Generic[G, R]):
             metric=runner.scorer.name,
             metric_hash=runner.scorer.hash,
             models=tuple(dict.fromkeys(lm.model for lm in runner.lms.values())),
-            total=len(self.data),
+            total=len(self.data) * self.options.repeats,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             name=self.options.name,
+            repeats=self.options.repeats,
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from declm.errors import MissingExtra, StateError, UsageError, dump_error, load_error
 from declm.evaluation import statistics
 from declm.evaluation.codec import dump_usage, dump_usages, load_usage, load_usages
-from declm.evaluation.results import RowResult
+from declm.evaluation.comparison import Comparison, Rows, by_row, compared, mean_score, pass_all, pass_at
+from declm.evaluation.results import RowResult, field_of
 from declm.evaluation.statistics import Interval
 from declm.files import write_atomic
 from declm.reports import html
@@ -46,6 +47,7 @@ class Run:
         seconds: wall-clock time.
         started: ISO 8601 time, UTC.
         name: under which a ledger keeps the rows, if any.
+        repeats: how often each row was run.
     """
 
     program: str
@@ -56,39 +58,7 @@ class Run:
     seconds: float = 0.0
     started: str = ""
     name: str | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two reports on the same rows; the difference is first minus second.
-
-    Args:
-        difference: of the mean scores over the compared rows.
-        interval: 95 % interval of the difference.
-        p: two-sided probability of a difference this large between equal programs.
-        test: which test gave `p`.
-        rows: rows that both have scored.
-        wins: rows on which the first is better.
-        losses: rows on which the second is better.
-        skipped: rows that only one of them has scored.
-    """
-
-    difference: float
-    interval: Interval
-    p: float
-    test: str
-    rows: int
-    wins: int
-    losses: int
-    skipped: int
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        skipped = f", {self.skipped} rows skipped" if self.skipped else ""
-        return (
-            f"{self.difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f}), p = {self.p:.3g} ({self.test}); "
-            f"{self.wins} better, {self.losses} worse, {self.rows - self.wins - self.losses} equal{skipped}"
-        )
+    repeats: int = 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,8 +75,10 @@ class Report(Generic[G_co, R_co]):
 
     @property
     def scores(self) -> list[float]:
-        """The scores of the scored rows, in order."""
-        return [row.score for row in self.rows if row.score is not None]
+        """The scores of the scored rows, in order; of a row that was run several times the mean."""
+        if self.run.repeats == 1:
+            return [row.score for row in self.rows if row.score is not None]
+        return [mean_score(results) for results in by_row(self.rows).values()]
 
     @property
     def score(self) -> float:
@@ -165,22 +137,48 @@ class Report(Generic[G_co, R_co]):
                 f"the reports were scored by different metrics ({self.run.metric} and {other.run.metric}): "
                 "evaluate both with one metric"
             )
-        mine, theirs = _scores_by_row(self), _scores_by_row(other)
-        common = [key for key in mine if key in theirs]
-        if not common:
-            raise UsageError("the reports have no scored row in common: evaluate both programs on the same rows")
-        first, second = [mine[key] for key in common], [theirs[key] for key in common]
-        difference, interval, p, test = statistics.compare(first, second)
-        return Comparison(
-            difference=difference,
-            interval=interval,
-            p=p,
-            test=test,
-            rows=len(common),
-            wins=sum(a > b for a, b in zip(first, second, strict=True)),
-            losses=sum(a < b for a, b in zip(first, second, strict=True)),
-            skipped=len(mine.keys() ^ theirs.keys()),
-        )
+        return compared(self.rows, other.rows)
+
+    def pass_at(self, k: int, *, threshold: float = 1.0) -> float:
+        """Chance that at least one of `k` runs of a row scores `threshold` or more, the mean over the rows.
+
+        The unbiased estimate (arXiv 2107.03374) from `evaluate(..., repeats=n)`, with `n` from `k`.
+
+        Raises:
+            UsageError: rows were run less often than that.
+        """
+        return self._passing(pass_at, k, threshold)
+
+    def pass_all(self, k: int, *, threshold: float = 1.0) -> float:
+        """Chance that all of `k` runs of a row score `threshold` or more (pass^k, arXiv 2406.12045); as `pass_at`."""
+        return self._passing(pass_all, k, threshold)
+
+    def _passing(self, estimate: Callable[[Rows, int, float], float], k: int, threshold: float) -> float:
+        if not 1 <= k <= self.run.repeats:
+            raise UsageError(
+                f"k={k!r} must be from 1 to the {self.run.repeats} runs of a row; evaluate(..., repeats=...) runs more"
+            )
+        found = [estimate(results, k, threshold) for results in by_row(self.rows).values() if len(results) >= k]
+        return math.fsum(found) / len(found) if found else math.nan
+
+    def slices(self, by: str | Callable[[Any], Hashable]) -> dict[Hashable, Report[G_co, R_co]]:
+        """A report for each part of the data, the largest first.
+
+        Args:
+            by: a field of the gold rows, or a function of a gold row.
+
+        Raises:
+            UsageError: the rows have no such field.
+
+        Example:
+            >>> parts = report.slices("language")  # doctest: +SKIP
+            >>> parts["de"].score, parts["de"].interval  # doctest: +SKIP
+        """
+        parts: dict[Hashable, list[RowResult[G_co, R_co]]] = {}
+        for row in self.rows:
+            parts.setdefault(field_of(row.gold, by) if isinstance(by, str) else by(row.gold), []).append(row)
+        ordered = sorted(parts.items(), key=lambda part: -len(part[1]))
+        return {key: Report(tuple(rows), replace(self.run, total=len(rows))) for key, rows in ordered}
 
     def to_pandas(self) -> pd.DataFrame:
         """One line per row: the gold row's fields, the output's, score, outcome, error, cost, seconds.
@@ -266,10 +264,15 @@ class Report(Generic[G_co, R_co]):
             ("score", f"{self.score:.3f}  (95 % interval {low:.3f} to {high:.3f})"),
             ("rows", rows + (f", {shown}" if shown else "")),
             ("errors", f"{len(self.errors)}, and {len(self.failures)} failures of the program (score 0)"),
+            *([("repeats", self._repeated())] if self.run.repeats > 1 else []),
             ("calls", _spent(usage)),
             *shares,
             ("seconds", f"{self.run.seconds:.1f} in all; a row {self.median_s:.2f} (median), {self.p95_s:.2f} (95 %)"),
         ]
+
+    def _repeated(self) -> str:
+        k = self.run.repeats
+        return f"{k} runs a row; one of {k} right {self.pass_at(k):.3f}, all {k} right {self.pass_all(k):.3f}"
 
     def _view(self, limit: int | None) -> dict[str, Any]:
         """What the page and the notebook show, as plain values; the worst rows first."""
@@ -306,17 +309,6 @@ def _histogram(scores: list[float], bins: int = 10) -> list[int]:
     return counts
 
 
-def _scores_by_row(report: Report[Any, Any]) -> dict[tuple[str, int], float]:
-    """Scores by content hash; equal rows are told apart by their order."""
-    seen = Counter[str]()
-    found: dict[tuple[str, int], float] = {}
-    for row in report.rows:
-        if row.score is not None:
-            found[row.row_hash, seen[row.row_hash]] = row.score
-        seen[row.row_hash] += 1
-    return found
-
-
 def _fields(run: Run) -> dict[str, Any]:
     return {name: getattr(run, name) for name in Run.__slots__}
 
@@ -333,6 +325,7 @@ def _dump(row: RowResult[Any, Any]) -> dict[str, Any]:
         "usage": dump_usage(row.usage),
         "predictors": dump_usages(row.usage_by_predictor),
         "restored": row.restored,
+        "sample": row.sample,
     }
 
 
@@ -340,7 +333,8 @@ def _load(data: Mapping[str, Any]) -> RowResult[Any, Any]:
     plain = {k: data[k] for k in ("index", "row_hash", "gold", "output", "score", "feedback", "seconds", "restored")}
     parts = load_usages(data.get("predictors", {}))
     usage = load_usage(data["usage"])
-    return RowResult(**plain, error=load_error(data["error"]), usage=usage, usage_by_predictor=parts)
+    known: dict[str, Any] = {"usage": usage, "usage_by_predictor": parts, "sample": data.get("sample", 0)}
+    return RowResult(**plain, error=load_error(data["error"]), **known)
 
 
 def _shown(row: RowResult[Any, Any]) -> dict[str, Any]:

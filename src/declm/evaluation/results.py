@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from declm.errors import (
     ContentFiltered,
@@ -20,9 +20,9 @@ from declm.errors import (
     TruncatedOutput,
     UsageError,
 )
-from declm.reports.values import scrubbed
+from declm.reports.values import is_object, scrubbed
 from declm.score import Score
-from declm.text import clip
+from declm.text import clip, closest
 from declm.trace import Call
 from declm.usage import NOTHING, Usage
 
@@ -60,6 +60,7 @@ class RowResult(Generic[G_co, R_co]):
         restored: taken from a ledger; nothing was paid for in this run.
         usage_by_predictor: what each predictor of the program used, by path; what a metric used, and
             attempts that failed, stand in `usage` alone.
+        sample: which run of the row this is, from 0, where each was run several times.
     """
 
     index: int
@@ -74,6 +75,7 @@ class RowResult(Generic[G_co, R_co]):
     trace: Call | None = None
     restored: bool = False
     usage_by_predictor: Mapping[str, Usage] = field(default_factory=_nothing)
+    sample: int = 0
 
     @property
     def outcome(self) -> Outcome:
@@ -139,3 +141,20 @@ def typed(error: Exception) -> DeclmError:
     )
     made.__cause__ = error
     return made
+
+
+def field_of(gold: Any, name: str) -> Hashable:
+    """The value of a gold row's field, by its attribute's name or as a saved report has it.
+
+    Raises:
+        UsageError: there is no such field, or its value can't be a key.
+    """
+    values: Mapping[str, Any] = gold if is_object(gold) else vars(cast(object, gold))
+    if name not in values:
+        near = closest(name, list(values))
+        hint = f"; did you mean {near!r}?" if near else f": they have {', '.join(map(repr, values))}"
+        raise UsageError(f"the gold rows have no field {name!r}{hint}")
+    value = values[name]
+    if not isinstance(value, Hashable):
+        raise UsageError(f"{name!r} holds a {type(value).__name__}; pass a function that makes a key of a row")
+    return value

@@ -207,6 +207,7 @@ class Runner(Generic[G, R]):
             trace=ran.call if self._traces else None,
             restored=restored,
             usage_by_predictor=ran.usage_by_predictor,
+            sample=place.key.sample,
         )
 
     async def _worked(self, place: _Place[G], states: _States, kept: Ran | None) -> Ran:
