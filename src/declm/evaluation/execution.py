@@ -65,7 +65,6 @@ class Evaluation(Generic[G, R]):
         options = self.options
         if not isinstance(options.repeats, int) or options.repeats < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # notebooks are not type-checked
             raise UsageError(f"repeats={options.repeats!r} must be a whole number from 1")
-        runs = len(self.data) * options.repeats
         with ExitStack() as stack:
             stack.enter_context(settings.context(lm=options.lm))
             if options.batch:
@@ -77,6 +76,7 @@ class Evaluation(Generic[G, R]):
             )
             stack.enter_context(runner)
             runner.check(self.data)
+            runs = len(self.data) * options.repeats
             limit = ErrorLimit(options.max_errors, runs)
             self.described = self._described_run(runner)
             bar = stack.enter_context(progress(runs, f"evaluate {self.described.program}", options.progress))

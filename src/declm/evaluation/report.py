@@ -169,10 +169,6 @@ class Report(Generic[G_co, R_co]):
 
         Raises:
             UsageError: the rows have no such field.
-
-        Example:
-            >>> parts = report.slices("language")  # doctest: +SKIP
-            >>> parts["de"].score, parts["de"].interval  # doctest: +SKIP
         """
         parts: dict[Hashable, list[RowResult[G_co, R_co]]] = {}
         for row in self.rows:
