@@ -1,4 +1,4 @@
-"""`declm pull`, `declm demo`, `declm version`."""
+"""`declm pull`, `declm demo`, `declm eval`, `declm version`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from declm.cli.demo import tell, to_json
+from declm.cli.evaluating import Task
+from declm.cli.evaluating import tell as measure
 from declm.errors import DeclmError
 from declm.lm import pull as pull_model
 from declm.version import __version__
@@ -42,10 +44,36 @@ def demo(
             file.write(to_json(outcome) + "\n")
 
 
+@app.command(name="eval")
+def evaluate(  # noqa: PLR0917  # Typer makes options of them
+    program: Annotated[str, typer.Argument(help="The program, as file.py:name or package.module:name.")],
+    data: Annotated[Path, typer.Option(help="Rows: a csv, tsv, json, jsonl or parquet file.")],
+    metric: Annotated[str, typer.Option(help="A function (gold, got) -> score, named like the program.")],
+    rows: Annotated[str | None, typer.Option(help="Class of the rows; default the predictor's signature.")] = None,
+    state: Annotated[Path | None, typer.Option(help="A saved program to load.")] = None,
+    lm: Annotated[str | None, typer.Option(help="LM of predictors that have none of their own.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier report; status 1 if the program is significantly worse than it was.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Where to save the report (.json or .html).")] = None,
+    name: Annotated[str | None, typer.Option(help="Keep finished rows under this name, and go on there.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Take the first rows only.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Rows in flight.")] = None,
+    repeats: Annotated[int, typer.Option(help="Runs of each row.")] = 1,
+    cache: Annotated[
+        bool | None, typer.Option("--cache/--no-cache", help="Reuse cached replies; default unless --against is given.")
+    ] = None,
+) -> None:
+    """Measure a program, or check that it is as good as it was."""
+    task = Task(program, metric, data, rows, state, lm, against, save, name, limit, concurrency, repeats, cache)
+    if not measure(typer.echo, task):
+        raise typer.Exit(1)
+
+
 def main() -> None:
-    """Run the command; declm's own errors end it with one line and status 1."""
+    """Run the command; declm's own errors end it with one line and status 2."""
     try:
         app()
     except DeclmError as error:
         typer.echo(f"declm: {type(error).__name__}: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2)
