@@ -144,7 +144,7 @@ def test_modules_states_and_repeats(folder: Path, declm: Shell) -> None:
     arguments = ("--data", "rows.jsonl", "--metric", "program:correct", "--rows", "program:QA", "--repeats", "2")
     found = declm("program:wrapped", *arguments)
     assert found.status == 0, found.err
-    assert "2 runs a row" in found.out
+    assert "2 runs of each of 20 rows" in found.out
     sys.modules["program"].answer.with_instructions("Tersely.").save(folder / "state.json")
     loaded = declm(*USUAL, "--state", "state.json")
     assert "score    0.000" in loaded.out, loaded.err

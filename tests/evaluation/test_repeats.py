@@ -77,14 +77,14 @@ def test_repeats_is_a_whole_number(repeats: int) -> None:
 
 def test_a_report_of_repeats_is_saved_and_shown(tmp_path: Path) -> None:
     report = repeated()
-    assert "4 runs a row; one of 4 right 0.800, all 4 right 0.200" in str(report)
+    assert "4 runs of each of 5 rows; one of 4 right 0.800, all 4 right 0.200" in str(report)
     report.save(tmp_path / "report.json")
     again = dm.Report.load(tmp_path / "report.json")
     assert again.scores == report.scores
     assert again.pass_at(2) == report.pass_at(2)
     report.save(tmp_path / "report.html")
-    assert "4 runs a row" in (tmp_path / "report.html").read_text()
-    assert "runs a row" not in str(dm.evaluate(dm.Predict(QA, lm=right()), rows(2), correct, progress=False))
+    assert "4 runs of each of 5 rows" in (tmp_path / "report.html").read_text()
+    assert "runs of each" not in str(dm.evaluate(dm.Predict(QA, lm=right()), rows(2), correct, progress=False))
 
 
 def test_a_ledger_keeps_every_run(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ class Report(Generic[G_co, R_co]):
         return html.fragment(self._view(limit=20))
 
     def _counts(self) -> list[str]:
-        found = [f"{len(self.rows)} rows"]
+        found = [f"{len(self.rows)} {'runs' if self.run.repeats > 1 else 'rows'}"]
         if self.run.total > len(self.rows):
             found[0] += f" of {self.run.total}"
         found += [f"{n} {word}" for n, word in ((len(self.errors), "errors"), (len(self.failures), "failures")) if n]
@@ -258,7 +258,7 @@ class Report(Generic[G_co, R_co]):
         shares = [(f"- {path}", _spent(part)) for path, part in parts.items()] if len(parts) > 1 else []
         return [
             ("score", f"{self.score:.3f}  (95 % interval {low:.3f} to {high:.3f})"),
-            ("rows", rows + (f", {shown}" if shown else "")),
+            ("runs" if self.run.repeats > 1 else "rows", rows + (f", {shown}" if shown else "")),
             ("errors", f"{len(self.errors)}, and {len(self.failures)} failures of the program (score 0)"),
             *([("repeats", self._repeated())] if self.run.repeats > 1 else []),
             ("calls", _spent(usage)),
@@ -267,8 +267,9 @@ class Report(Generic[G_co, R_co]):
         ]
 
     def _repeated(self) -> str:
-        k = self.run.repeats
-        return f"{k} runs a row; one of {k} right {self.pass_at(k):.3f}, all {k} right {self.pass_all(k):.3f}"
+        k, rows = self.run.repeats, len({row.index for row in self.rows})
+        shares = f"one of {k} right {self.pass_at(k):.3f}, all {k} right {self.pass_all(k):.3f}"
+        return f"{k} runs of each of {rows} rows; {shares}"
 
     def _view(self, limit: int | None) -> dict[str, Any]:
         """What the page and the notebook show, as plain values; the worst rows first."""
