@@ -101,6 +101,14 @@ def test_a_prompt_that_is_kept_says_what_a_new_one_says(template: str) -> None:
         assert _said(kept, inputs) == _said(_prompt(template), inputs)
 
 
+def test_a_form_writes_no_more_than_a_rendering_may() -> None:
+    loops = "".join(f"{{% for a{i} in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] %}}" for i in range(3))
+    prompt = _prompt(f"{loops}{{{{ question }}}}{'{% endfor %}' * 3}")
+    assert len(_said(prompt, {"question": "short"})) == 5_000
+    assert len(_said(prompt, {"question": "x" * 10_000})) == 10_000_000
+    assert "writes more than" in _said(prompt, {"question": "x" * 50_000})
+
+
 @pytest.mark.parametrize("template", PRINTING)
 def test_templates_that_only_print_are_known(template: str) -> None:
     assert _only_prints(template)

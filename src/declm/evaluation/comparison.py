@@ -96,7 +96,7 @@ def compared(first: Rows, second: Rows) -> Comparison:
 
 
 def by_row(rows: Rows) -> dict[int, list[RowResult[Any, Any]]]:
-    """The scored results of each row of the data, by its position; rows without any stand out."""
+    """The scored results of each row of the data, by its position; rows without any are left out."""
     found: dict[int, list[RowResult[Any, Any]]] = {}
     for row in rows:
         if row.score is not None:

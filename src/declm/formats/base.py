@@ -288,7 +288,7 @@ class _Written:
         Raises:
             InputError: one is longer than `INPUT_LIMIT`.
         """
-        guard, keys, size = self._dialect.guard, self._prompt.keys, 0
+        guard, keys = self._dialect.guard, self._prompt.keys
         values: View = {}
         texts: dict[str, str] = {}
         several: dict[str, bool] = {}
@@ -297,11 +297,10 @@ class _Written:
                 value = values[key] = guard(inputs[key], keys)
                 text = texts[key] = value if isinstance(value, str) else dumped(value)
                 several[key] = len(text.splitlines()) > 1
-                size += len(text)
                 if len(text) > INPUT_LIMIT:
                     raise InputError(f"{key!r} has {len(text):,} characters; an input may have {INPUT_LIMIT:,}")
         form = self._forms.get(tuple(several.items()))
-        if form is not None and size < UNTIMED:
+        if form is not None and form.length(texts) < UNTIMED:  # what is longer, a rendering has to pay for
             return form.fill(texts).strip("\n")
         return self._rendered(values, texts, several)
 

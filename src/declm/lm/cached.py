@@ -53,12 +53,12 @@ class Cached(Layer):
         self._keys = Keys()
 
     def complete(self, request: Request) -> Response:
-        """Answer from the cache at once, or run the steps in this thread."""
-        return self._kept(request) or super().complete(request)
+        """Answer from memory at once, or run the steps in this thread."""
+        return self._held(request) or super().complete(request)
 
     async def acomplete(self, request: Request) -> Response:
-        """Answer from the cache at once, or run the steps in this event loop."""
-        return self._kept(request) or await super().acomplete(request)
+        """Answer from memory at once, or run the steps in this event loop."""
+        return self._held(request) or await super().acomplete(request)
 
     def steps(self, request: Request) -> Steps:
         """Look the request up, else send it or wait for another caller's response."""
@@ -77,11 +77,11 @@ class Cached(Layer):
             cache.keep(key, response)
         super().commit(request, response)
 
-    def _kept(self, request: Request) -> Response | None:
-        """The reply, if the cache has it; most cached calls need no more than this."""
+    def _held(self, request: Request) -> Response | None:
+        """The reply, if it is in memory; a disk or server is asked once, by the steps."""
         cache = self._open(request)
         key = None if cache is None else self._keys.of(self.identity, request)
-        return None if cache is None or key is None else cache.find(key)
+        return None if cache is None or key is None else cache.held(key)
 
     def _open(self, request: Request) -> Cache | None:
         return opened(self._cache) if request.cacheable else None

@@ -58,6 +58,10 @@ class Cache:
         self._front = Front(front_bytes)
         self._flights = Flights()
 
+    def held(self, key: str) -> Response | None:
+        """A reply that is in memory, marked as cached."""
+        return self._front.get(key)
+
     def find(self, key: str) -> Response | None:
         """A reply that was kept, marked as cached."""
         found = self._front.get(key)

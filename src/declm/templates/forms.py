@@ -48,6 +48,10 @@ class Form:
     pattern: str
     gaps: tuple[tuple[str, bool], ...]
 
+    def length(self, texts: Mapping[str, str]) -> int:
+        """Characters that `fill` writes, before texts are indented; a template may print one text many times."""
+        return len(self.pattern) + sum([len(texts[key]) for key, _ in self.gaps])
+
     def fill(self, texts: Mapping[str, str]) -> str:
         """Write the texts into the gaps."""
         return self.pattern % tuple([indented(texts[key]) if deep else texts[key] for key, deep in self.gaps])
