@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +130,15 @@ def test_a_check_against_a_report_asks_anew(
             assert server.count == count
 
 
+def test_a_report_of_a_script_is_compared_with(folder: Path, declm: Shell) -> None:
+    ending = "\nrows = dm.data.read(QA, 'rows.jsonl')\ndm.evaluate(answer, rows, correct).save('report.json')\n"
+    (folder / "script.py").write_text(PROGRAM + ending)
+    subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, timeout=60)
+    found = declm(*USUAL, "--against", "report.json")
+    assert (found.status, found.err) == (0, "")
+    assert "+0.000" in found.out
+
+
 def test_a_few_rows_that_changed_are_no_proof(folder: Path, declm: Shell) -> None:
     declm(*USUAL, "--limit", "4", "--save", "report.json")
     found = declm(*USUAL, "--limit", "4", "--against", "report.json", drifted=True)
@@ -158,6 +168,8 @@ def test_modules_states_and_repeats(folder: Path, declm: Shell) -> None:
         (("no.such.module:answer", *USUAL[1:]), "the module 'no.such.module' can't be imported"),
         (("answer", *USUAL[1:]), "must be written as file.py:name"),
         (("broken.py:answer", *USUAL[1:]), "broken.py' can't be imported: ZeroDivisionError"),
+        (("broken.py:answer", *USUAL[1:]), "broken.py, line 2)"),
+        (("queue.py:answer", *USUAL[1:]), "queue.py is called like a module that others import"),
         ((*USUAL, "--against", "none.json"), "there is no file 'none.json'"),
         ((*USUAL[:2], "none.jsonl", *USUAL[3:]), "none.jsonl"),
         (("program.py:correct", *USUAL[1:], "--state", "s.json"), "leave out --state"),
@@ -166,7 +178,8 @@ def test_modules_states_and_repeats(folder: Path, declm: Shell) -> None:
 def test_what_is_wrong_is_told_in_one_line_with_status_2(
     folder: Path, declm: Shell, arguments: tuple[str, ...], message: str
 ) -> None:
-    (folder / "broken.py").write_text("1 / 0")
+    (folder / "broken.py").write_text("one = 1\none / 0")
+    (folder / "queue.py").write_text(PROGRAM)
     found = declm(*arguments)
     assert found.status == 2, found.out
     assert message in found.err

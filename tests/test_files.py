@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import sys
 from pathlib import Path
 
 import pytest
 
-from declm.files import cache_dir, cache_root, is_remote, write_atomic
+from declm.files import cache_dir, cache_root, is_remote, unlocked, write_atomic
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="file modes of POSIX")
 
@@ -127,3 +128,27 @@ def test_a_network_file_system_is_told_by_the_nearest_mount(tmp_path: Path, path
 
 def test_where_mounts_are_not_listed_nothing_is_remote(tmp_path: Path) -> None:
     assert not is_remote(tmp_path, tmp_path / "none")
+
+
+def test_a_database_that_others_are_making_is_waited_for() -> None:
+    faults = [sqlite3.OperationalError("database is locked")] * 3
+
+    def connect() -> str:
+        if faults:
+            raise faults.pop()
+        return "connected"
+
+    assert unlocked(connect, 5.0) == "connected"
+
+
+@pytest.mark.parametrize("fault", ["database is locked", "disk I/O error"])
+def test_what_stays_locked_or_is_broken_is_raised(fault: str) -> None:
+    tried = list[str]()
+
+    def connect() -> None:
+        tried.append(fault)
+        raise sqlite3.OperationalError(fault)
+
+    with pytest.raises(sqlite3.OperationalError, match=fault):
+        unlocked(connect, 0.05)
+    assert (len(tried) > 1) == ("locked" in fault)

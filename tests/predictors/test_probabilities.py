@@ -72,6 +72,19 @@ def test_an_lm_without_log_probabilities_is_refused_before_it_is_asked() -> None
     assert lm.requests == []
 
 
+@pytest.mark.parametrize("format", ["chat", "xml"])
+def test_a_format_that_shows_no_value_is_refused_before_it_is_asked(format: str) -> None:
+    lm = weighing()
+    with pytest.raises(dm.UsageError, match="in JSON replies only"):
+        dm.Predict(Card, lm=lm, probabilities=True, format=format)(text="?")
+    assert lm.requests == []
+
+
+def test_a_signature_without_closed_outputs_is_refused() -> None:
+    with pytest.raises(dm.UsageError, match="no closed output"):
+        dm.Predict("text -> note", probabilities=True)
+
+
 def test_biases_decide_among_all_values() -> None:
     state = dm.PredictorState(biases={"intent": {"card_late": 3.0}})
     predict = dm.Predict(Card, lm=weighing(), probabilities=True).with_predictor_state(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -114,6 +115,8 @@ def _file(path: Path) -> ModuleType:
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
+    if known is not None or path.stem in sys.stdlib_module_names:
+        raise UsageError(f"{path.name} is called like a module that others import: rename the file")
     _look_in(path.parent)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -123,7 +126,7 @@ def _file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[path.stem]
-        raise UsageError(f"{str(path)!r} can't be imported: {clip(repr(error), 300)}") from error
+        raise UsageError(f"{str(path)!r} can't be imported: {_told_of(error)}") from error
     return module
 
 
@@ -132,7 +135,13 @@ def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise UsageError(f"the module {name!r} can't be imported: {clip(repr(error), 300)}") from error
+        raise UsageError(f"the module {name!r} can't be imported: {_told_of(error)}") from error
+
+
+def _told_of(error: Exception) -> str:
+    """What a user's code raised, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{clip(repr(error), 300)} ({last.filename}, line {last.lineno})"
 
 
 def _look_in(folder: Path) -> None:

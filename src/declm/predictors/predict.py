@@ -25,6 +25,7 @@ from declm.shorthand import define
 from declm.specs import Spec, spec
 from declm.state import PredictorState, Stateful
 from declm.text import clip
+from declm.types import closed_values
 
 # The defaults are what shorthand, which no checker reads, leaves unsolved.
 P = ParamSpec("P", default=...)
@@ -49,7 +50,7 @@ class Predict(Stateful, Module, Generic[P, S]):
             among themselves. For LMs that give log-probabilities, as local models do, and formats in JSON.
 
     Raises:
-        UsageError: the signature has no outputs, or `retries` is negative.
+        UsageError: the signature has no outputs, `retries` is negative, or there is nothing to weigh.
         TemplateError: a template uses a variable or field that does not exist.
 
     Example:
@@ -99,6 +100,8 @@ class Predict(Stateful, Module, Generic[P, S]):
             raise UsageError(f"{self._spec.name} has no outputs; declare one with `name: type = dm.Output(...)`")
         self._state = PredictorState()
         self._lm = lms.resolve(lm) if lm is not None else None
+        if probabilities and not any(closed_values(field.schema) for field in self._spec.outputs.values()):
+            raise UsageError(f"{self._spec.name} has no closed output (Literal, Enum, bool) to find probabilities of")
         self._retries, self._weighs = retries, probabilities
         self._format, self._template = format, template  # by which programs are told apart
         self._planner = Planner(self._spec, format, template, self.reasoning_key)

@@ -25,6 +25,9 @@ class Weighed:
     exchanges: tuple[tuple[Request, Response], ...] = ()
 
 
+_UNMARKED = frozenset({"chat", "xml"})
+"""Formats whose replies are no JSON, in which `rank` finds no value."""
+
 Steps = Generator[Request, Response, Weighed]
 
 
@@ -32,8 +35,12 @@ def alternatives(prompt: Prompt, format: Format) -> int:
     """How many log-probabilities per token are asked for.
 
     Raises:
-        UsageError: the LM gives none.
+        UsageError: the LM gives none, or the replies of the format don't show where a value stands.
     """
+    if format.name in _UNMARKED:
+        raise UsageError(
+            f"values are weighed in JSON replies only: format={format.name!r} can't tell how likely they are"
+        )
     asked = (prompt.extractor if is_drafting(format) else None) or prompt.capabilities
     if asked.logprobs:
         return asked.logprobs
