@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from declm.formats.parsing.quoting import QUOTES
 
@@ -42,6 +42,16 @@ class Ahead:
 
     def __init__(self, text: str, keys: Collection[str]) -> None:
         self.text, self.keys = text, frozenset(keys)
+
+    def ends_at(self, at: int) -> bool:
+        """Whether nothing but a closing fence begins here."""
+        return at in self._closing_fence
+
+    @cached_property
+    def _closing_fence(self) -> range:
+        """The places from which two or more backticks go on to the end."""
+        bare = self.text.rstrip()
+        return range(len(bare.rstrip("`")), len(bare) - 1)
 
     def skip(self, at: int, end: int | None = None) -> int:
         """Behind the space and comments at `at`."""

@@ -11,7 +11,7 @@ from typing import Any
 from declm.formats.parsing.nodes import DEPTH_LIMIT, Bare, Lines, Raw
 from declm.formats.parsing.scalars import fold
 
-_FENCE = re.compile(r"^[ \t]*`{3,}[ \t]*[\w+-]*[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*`{3,}(?:[ \t]*[\w+-]+)?[ \t]*$", re.MULTILINE)
 _FENCE_LINE = re.compile(r"`{3,}[ \t]*[\w+-]*\Z")
 _KEY = re.compile(
     r"(?:#{1,6}[ \t]+|\*\*|__)?[\"'`]?([^\W_][^:\n*`\"']{0,79}?)[\"'`]?(?:\*\*|__)?[ \t]*:(?:\*\*|__)?(?:[ \t]+(.*)|)\Z"
@@ -100,6 +100,10 @@ class _Outline:
     def __init__(self, lines: list[_Line], known: Collection[str]) -> None:
         self._lines, self._known = lines, known
         self._is_known = [bool(line.text) and _is_known(line.text, known) for line in lines]
+        self._full = [len(lines)] * (len(lines) + 1)
+        """By line, the first from it on that is not empty."""
+        for at in reversed(range(len(lines))):
+            self._full[at] = at if lines[at].text else self._full[at + 1]
         self._last_known = max((at for at, one in enumerate(self._is_known) if one), default=-1)
 
     def first_known(self, at: int) -> int | None:
@@ -162,6 +166,7 @@ class _Outline:
     def _object(self, start: int, depth: int) -> tuple[Raw, int]:
         at, indent, last = start, self._lines[start].indent, ""
         found: dict[str, Raw] = {}
+        more: list[str] = []  # lines of the last value behind its first
         while at < len(self._lines):
             line = self._lines[at]
             if line.text and line.indent < indent:
@@ -170,14 +175,16 @@ class _Outline:
             if key is None:
                 if not line.text and self._ends_at(at + 1, indent, depth):
                     break
-                if last and isinstance(found[last], Bare):
-                    found[last] = Bare(f"{found[last]}\n{line.text}".strip())
+                if line.text:
+                    more.append(line.text)
                 at += 1
                 continue
             if depth == 0 and key.name in found and len(found) > 1:
                 break  # the next object
-            last = key.name
+            _extend(found, last, more)
+            last, more = key.name, []
             found[last], at = self._after_key(key, at + 1, indent, depth)
+        _extend(found, last, more)
         text = "\n".join(line.text for line in self._lines[start:at]).strip() if depth and at - start < 50 else ""
         return (Lines(found, text) if text else found), at
 
@@ -198,7 +205,7 @@ class _Outline:
         return below is not None and below.indent <= indent
 
     def _below(self, at: int) -> _Line | None:
-        return next((self._lines[i] for i in range(at, len(self._lines)) if self._lines[i].text), None)
+        return self._lines[self._full[at]] if self._full[at] < len(self._lines) else None
 
     def _after_key(self, key: _Key, at: int, indent: int, depth: int) -> tuple[Raw, int]:
         inline = key.inline
@@ -236,6 +243,13 @@ class _Outline:
             lines.append(" " * (line.indent - indent) + line.text)
             at += 1
         return Bare("\n".join(lines).rstrip()), at
+
+
+def _extend(found: dict[str, Raw], key: str, lines: list[str]) -> None:
+    """Add lines to the value of a key, if that is a text."""
+    value = found.get(key)
+    if lines and isinstance(value, Bare):
+        found[key] = Bare("\n".join([value, *lines]).strip())
 
 
 def _value(text: str) -> Any:

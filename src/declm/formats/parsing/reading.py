@@ -16,9 +16,11 @@ from declm.formats.parsing.scalars import fold
 from declm.formats.parsing.scanner import Scanner, calls
 
 _THOUGHT = re.compile(r"\A\s*<(think|thinking|thought|reasoning)>.*</\1>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"(?<!`)`{2,}(?!`)[ \t]*(?:[A-Za-z][\w+-]*)?[ \t]*(?=[\s{\[(])\s*(?=[{\[(])")
+_FENCE = re.compile(r"``(?<!```)`*(?!`)(?:[ \t]*[A-Za-z][\w+-]*)?\s*(?=[{\[(])")
+"""The opening of a fenced value; no two of its parts take the same blanks, which would cost their cube."""
+
 _THINKING = re.compile(r"\A\s*<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_FIRST_KEY = re.compile(r"\s*[(\[]?\s*(?P<key>[\"'`]?(?P<name>[^\W_][\w .-]{0,80}?)[\"'`]?[ \t]{0,8}(?::|=>?))")
+_FIRST_KEY = re.compile(r"\s*(?:[(\[]\s*)?(?P<key>[\"'`]?(?P<name>[^\W_][\w .-]{0,80}?)[\"'`]?[ \t]{0,8}(?::|=>?))")
 _OPENING = re.compile(r"[{\[]")
 _TUPLE = re.compile(r"\s*\(\s*(?:[\"'(\[{)]|[-+]?[\d.])")
 _BROKEN = frozenset({"missing bracket", "wrong bracket", "stray text", "key without value", "set instead of list"})

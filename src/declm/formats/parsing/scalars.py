@@ -17,7 +17,7 @@ _NULLS = frozenset({"null", "none", "nil", "n/a", "na", "nan", "undefined", "-",
 _STRICT_NULLS = frozenset({"null", "none", "nil", "undefined"})
 _INTEGER = re.compile(r"[-+]?\d+(?:_\d+)*")
 _BASED = re.compile(r"[-+]?0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
-_FLOAT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_FLOAT = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _DIGITS = 4_000
 """Of a whole number that Python reads; it refuses longer ones."""
 

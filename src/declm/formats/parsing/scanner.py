@@ -37,7 +37,6 @@ _NUMBERS = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?(?:\s+[-+]?[\d.]+(?:[eE][-+]
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?=\s{0,40}\]|,\s)")
 _TUPLE = re.compile(r"\(\s{0,40}(?:[\"'(\[{)]|[-+]?[\d.]|\Z)")
 _MORE_MEMBERS = re.compile(r"\s{0,40},\s{0,40}(?=\"[^\"\n]{0,120}\"\s{0,40}[:\"])")
-_ENDING_FENCE = re.compile(r"`{2,}\s*\Z")
 _EMPTY = frozenset({"...", "…", "-"})
 _STEPS = 100_000
 """Keys, values and brackets that are read of one reply that is no JSON; no LM writes more."""
@@ -91,7 +90,7 @@ class Scanner:
         text, frame = self.text, self._frames[-1]
         at = self._at = self._ahead.skip(self._at)
         char = text[at : at + 1]
-        if not char or (char == "`" and _ENDING_FENCE.match(text, at)):
+        if not char or self._ahead.ends_at(at):
             self._at = len(text)
             self._texts.repair("missing bracket")
             self._close(frame, broken=True, cut=True)

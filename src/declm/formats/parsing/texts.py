@@ -39,7 +39,6 @@ _CLOSED = re.compile(r"\s{0,200}(?:[,}\])`]|\{\s{0,40}[\"'\w]|\Z)")
 _CODE_GOES_ON = re.compile(r"\)[^\"]{0,200}\"\s{0,40}[,}\]]")
 _VALUE_START = re.compile(r"[,\"'`“\[{(\]}\d+-]|\.\d|(?:true|false|null|none|nan)\b|\.\.\.|\w*\Z", re.IGNORECASE)
 _BARE_STOP = re.compile(r"[{}\[\](),;\n\"'`“]|\s(?://|#|/\*)")
-_ENDING_FENCE = re.compile(r"`{2,}\s*\Z")
 _FORGOTTEN = re.compile(r"[,\n]\s*\Z")
 _ELLIPSIS = re.compile(r"\s{0,40}(?:\.\.\.|…)\s{0,40}[,}\]]")
 _PLUS = re.compile(r"\+\s{0,40}[\"'`]|[+/]\s{0,40}\Z")
@@ -213,7 +212,7 @@ class Texts:
             return self._closes_bracket(char, at)
         if char in ",;":
             return self.ahead.key_follows(at + 1, equals=frame.equals)
-        if char == "`" and _ENDING_FENCE.match(self.text, at):
+        if self.ahead.ends_at(at):
             return True
         is_line = "\n" in self.text[after:at]
         if (char in QUOTES or at > after) and self.ahead.key_at(at, line=is_line, equals=frame.equals):
