@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -127,6 +128,34 @@ def test_time_is_linear_whatever_a_reply_repeats(shape: str) -> None:
             large = min(large, *(_took(repeated(LARGE), type) for _ in range(2)))
         assert large < max(small, FLOOR_S) * LARGE / SMALL * SLACK, type
         assert large < LIMIT_S, type
+
+
+BETWEEN: dict[str, tuple[str, str, str]] = {
+    "blanks behind two back-ticks": ("``", " ", "x"),
+    "blanks behind a fence": ("```", " ", "x"),
+    "blanks before a word": ("", " ", "x"),
+    "line breaks before a bracket": ("", "\n", "}"),
+    "blanks in a list of words": ('{"a": "', "\t", "1"),
+    "blanks between flags": ("READ", " ", "WRITE"),
+    "empty lines below a key": ("names:", " \n", "x"),
+    "a number that goes on as a word": ("", "9", "x"),
+    "a number in a list that goes on as a word": ("[", "9", "x"),
+    "back-ticks in an object": ("{", "`", "x"),
+}
+"""What stands before and behind a repeated part, so that readers which hoped for another end begin again."""
+
+
+class Right(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@pytest.mark.parametrize(("before", "repeated", "behind"), BETWEEN.values(), ids=BETWEEN.keys())
+def test_time_is_linear_whatever_stands_around_what_repeats(before: str, repeated: str, behind: str) -> None:
+    text = before + repeated * (20_000 // len(repeated)) + behind
+    for type in (Answer, int, list[str], Right):
+        _took(before + behind, type)  # types are prepared once
+        assert _took(text, type) < LIMIT_S, type
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from declm.formats.parsing.singles import shown
 _BULLET = re.compile(r"(?:[-*•‣\u2013]|\d{1,3}[.)])[ \t]+(.*)")
 _LEAD = re.compile(r"[^,;|\n\d]{0,80}?(?::|\b(?:are|is)\b)\s*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
-_SEPARATOR = re.compile(r"\s*(?:[,;|]\s*(?:and\b|&)?|/|&|\band\b)\s*", re.IGNORECASE)
-_NUMBER_SEPARATOR = re.compile(r"\s*(?:[;|]|,(?=\s)|\band\b|&)\s*(?:and\b\s*)?", re.IGNORECASE)
+_SEPARATOR = re.compile(r"[,;|]\s*(?:and\b|&)?|/|&|\band\b", re.IGNORECASE)
+_NUMBER_SEPARATOR = re.compile(r"(?:[;|]|,(?=\s)|\band\b|&)\s*(?:and\b)?", re.IGNORECASE)
 _ENTRIES = 5_000
 """Lines that a list with bullets may have."""
 
@@ -161,11 +161,16 @@ def _parts(text: str, item: Shape | None) -> list[str]:
     if "\n" in text:
         return [line.strip(" ,;") for line in text.split("\n") if line.strip()]
     if not (isinstance(item, Scalar) and item.kind in ("integer", "number", "decimal")):
-        return _SEPARATOR.split(text)
-    parts = _NUMBER_SEPARATOR.split(text)
+        return _split(_SEPARATOR, text)
+    parts = _split(_NUMBER_SEPARATOR, text)
     if len(parts) > 1:
         return parts
     return text.split(",") if "," in text else text.split() if numbers.number(text) is None else parts
+
+
+def _split(separator: re.Pattern[str], text: str) -> list[str]:
+    """The parts of a text, without the space around them: a separator that took it would search long runs again."""
+    return [part.strip() for part in separator.split(text)]
 
 
 def _each(fitter: Fitter, parts: list[str], shape: Items, path: str) -> Fit:

@@ -11,7 +11,7 @@ from declm.formats.parsing.labels import LONGEST, SENTENCE, Found
 from declm.formats.parsing.sentences import DECORATION, conclusion, is_denied, words
 
 _PLAIN = re.compile(
-    r"[-+]?(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:[eE][-+]?\d{0,5})?|[-+]?(?:NaN|Infinity)"
+    r"[-+]?(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:[eE][-+]?\d{0,5})?|[-+]?(?:NaN|Infinity)"
 )
 _BASED = re.compile(r"[-+]?0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
 _NUMBER = re.compile(

@@ -133,7 +133,8 @@ def _likely_starts(text: str, first: int) -> deque[int]:
     """Where the value begins if nothing stands before it, and the beginnings of fenced blocks."""
     starts = deque([first] if text[first : first + 1] in ("{", "[") or _TUPLE.match(text) else [])
     if "``" in text:
-        for fence in islice(_FENCE.finditer(text), _CANDIDATES):
+        last = max(map(text.rfind, "{[("))  # fences behind it open no value
+        for fence in islice(_FENCE.finditer(text, 0, last + 1), _CANDIDATES):
             starts.append(fence.end())
     return starts
 

@@ -15,7 +15,7 @@ from declm.formats.parsing.nodes import Bare, Lines, Raw, is_list, is_object
 from declm.formats.parsing.sentences import DECORATION
 from declm.formats.parsing.shapes import Choices, Scalar
 
-_FLAGS = re.compile(r"\s*[|,+&]\s*|\s+and\s+")
+_FLAGS = re.compile(r"[|,+&]|(?<=\s)and(?=\s)")
 
 
 def plain(raw: Raw) -> Any:
@@ -123,7 +123,7 @@ def choice(raw: str, shape: Choices, path: str) -> Fit:
 
 def _sum(raw: str, shape: Choices) -> Found[int]:
     """The sum of the flags that a text names: `READ|WRITE`."""
-    parts = [shape.labels.find(part) for part in _FLAGS.split(raw.strip(DECORATION))]
+    parts = [shape.labels.find(part.strip()) for part in _FLAGS.split(raw.strip(DECORATION))]
     if len(parts) < 2 or any(part is None or part[1] == SENTENCE for part in parts):
         return None
     value = 0
