@@ -80,11 +80,11 @@ LARGEST = 1_000_000
 
 
 def seconds(attack: Attack, size: int) -> float:
-    """Processor time of one reading."""
-    text = attack.text(size)
+    """Processor time of one reading, without the import of the parser."""
+    text, parse = attack.text(size), dm.parse
     began_s = time.process_time()
     with suppress(dm.ParseError):
-        dm.parse(text, attack.type)
+        parse(text, attack.type)
     return time.process_time() - began_s
 
 
@@ -94,8 +94,6 @@ _ALL = [attack if n % 4 == 0 else pytest.param(attack, marks=pytest.mark.slow) f
 @pytest.mark.parametrize("attack", _ALL, ids=[attack.name for attack in ATTACKS])
 def test_no_reply_holds_the_parser(attack: Attack) -> None:
     once = seconds(attack, LARGEST)
-    if once >= 0.2:  # a machine that stalls does so once, a slow parser with every text
-        once = seconds(attack, LARGEST + 100)
     assert once < 0.2
     if once < 0.005:  # the clock says nothing of growth
         return
