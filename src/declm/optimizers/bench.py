@@ -64,6 +64,7 @@ class Bench:
     runs: int = 0
     troubles: list[str] = field(default_factory=list[str])
     harvested: set[str] = field(default_factory=set[str])
+    _known: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     _cost: Usage = field(default_factory=Usage)
 
     @classmethod
@@ -169,24 +170,39 @@ class Bench:
             BudgetExceeded: a limit was reached inside the span.
             TooManyErrors: most rows of the span went unscored (under the given state: or crashed).
         """
-        rows = list(self.problem.val[start:stop])
-        return [result.score for result in await self._run(self.runner, rows, state)]
+        return await self.scores_of(state, self.problem.val[start:stop])
 
-    async def confirm(self, state: ProgramState, rows: Sequence[BaseModel]) -> list[float | None]:
-        """Scores of rows outside val."""
-        return [result.score for result in await self._run(self.runner, rows, state)] if rows else []
+    async def scores_of(self, state: ProgramState, rows: Sequence[BaseModel]) -> list[float | None]:
+        """Scores of any rows under a state; what is known is not run again.
 
-    async def traced(self, rows: Sequence[BaseModel], sample: int) -> list[Traced | None]:
-        """Run the teacher; one result per row, None where the provider failed.
+        Raises:
+            BudgetExceeded: a limit was reached on the way.
+            TooManyErrors: most of the rows went unscored (under the given state: or crashed).
+        """
+        known = self._known.setdefault(state.hash, {})
+        keys = [row_hash(row) for row in rows]
+        new = [row for row, key in zip(rows, keys, strict=True) if key not in known]
+        found = (
+            {row_hash(result.gold): result.score for result in await self._run(self.runner, new, state)} if new else {}
+        )
+        known.update({key: score for key, score in found.items() if score is not None})
+        return [known[key] if key in known else found[key] for key in keys]
 
-        Sample 0 runs the teacher as it is, others at temperature 1. A row's own demos are left out of
-        the prompt, so that it is not shown its own answer. The rows count as harvested from then on.
+    async def traced(
+        self, rows: Sequence[BaseModel], sample: int, state: ProgramState | None = None, *, by_teacher: bool = True
+    ) -> list[Traced | None]:
+        """Run the teacher, or the program itself, on rows; one result per row, None where the provider failed.
+
+        Sample 0 runs under the state as it is, others at temperature 1; by default it is the runner's own. A row's
+        own demos are left out of the prompt, so that it is not shown its own answer. The rows count as harvested
+        from then on.
         """
         self.harvested |= {row_hash(row) for row in rows}
-        base = self.problem.teacher.state
+        runner = self.teacher if by_teacher else self.runner
+        base = state or (self.problem.teacher if by_teacher else self.problem.program).state
         made: list[Traced | None] = []
-        for group, state in _by_state(base if sample == 0 else _warm(base), rows):
-            made += [self._traced(result) for result in await self._run(self.teacher, group, state, sample)]
+        for group, own in _by_state(base if sample == 0 else _warm(base), rows):
+            made += [self._traced(result) for result in await self._run(runner, group, own, sample)]
         return made
 
     async def _run(

@@ -32,10 +32,21 @@ def forecast(problem: Problem[Any], trials: int, proposals: int) -> Forecast:
 
     A program that calls its predictors in loops makes more calls than this counts.
     """
+    val, train = len(problem.val), len(problem.train)
     wanted = trials if problem.budget.trials is None else problem.budget.trials
-    val, train, steps = len(problem.val), len(problem.train), len(predictors(problem.program))
-    runs = round(val + min(train, problem.max_demos) + wanted * _RACED * val + min(train, 200))
-    calls = runs * steps + proposals * steps
+    besides = min(train, problem.max_demos) + min(train, 200)
+    return _forecast(problem, round(val + wanted * _RACED * val + besides), proposals)
+
+
+def forecast_of(problem: Problem[Any], trials: int, runs: int, texts: int) -> Forecast:
+    """Estimate for an optimizer that scores `trials` candidates on all of val, and runs rows besides."""
+    wanted = trials if problem.budget.trials is None else min(trials, problem.budget.trials)
+    return _forecast(problem, len(problem.val) * (1 + wanted) + runs, texts)
+
+
+def _forecast(problem: Problem[Any], runs: int, texts: int) -> Forecast:
+    steps = len(predictors(problem.program))
+    calls = (runs + texts) * steps
     if problem.budget.calls is not None:
         calls = min(calls, problem.budget.calls)
     return Forecast(runs, calls, round(calls * _tokens(problem)))

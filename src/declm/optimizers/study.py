@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,16 @@ class Study:
             optuna.logging.set_verbosity(level)
         self._distributions = _distributions(sizes)
         self._open: dict[int, optuna.Trial] = {}
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], seed: int) -> Study:
+        """A study that holds the trials of a search which did not ask one."""
+        made = cls({"candidate": 1 + max(trial.number for trial in trials)}, seed)
+        for trial in trials:
+            if not math.isnan(trial.score) and trial.fate != "repeated":
+                attributes = {"fate": trial.fate, "rows": trial.rows, "state": trial.state.hash, "origin": trial.origin}
+                made.add({"candidate": trial.number}, trial.score, attributes)
+        return made
 
     def open_with(self, points: Sequence[Mapping[str, int]]) -> None:
         """Try these points first."""

@@ -22,7 +22,8 @@ class Trial:
     """One candidate that was tried.
 
     `score` is the mean over the scored ones of the `rows` first rows of val, nan if there are none;
-    only a candidate with all rows of val counts as finished.
+    only a candidate with all rows of val counts as finished. `parent` is the number of the trial that the
+    candidate was made from, `origin` says how, where the optimizer makes candidates from candidates.
     """
 
     number: int
@@ -31,3 +32,5 @@ class Trial:
     score: float
     rows: int
     fate: Fate
+    parent: int | None = None
+    origin: str = ""

@@ -1,0 +1,385 @@
+"""`Search`: what all optimizers share - scoring candidates, keeping the best, stopping, and judging the gain.
+
+An optimizer explores: it makes candidate states and lets them be compared. Everything around that is
+here, so that every optimizer has budgets, resume, paired scores on val, outages that are no low scores, and
+a winner that is returned only if it beats the given program outside of noise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from declm import loops
+from declm.errors import BudgetExceeded, LMError, TooManyErrors
+from declm.evaluation import Progress
+from declm.optimizers.acceptance import Verdict, judge
+from declm.optimizers.base import M, Optimized, Problem
+from declm.optimizers.bench import Bench
+from declm.optimizers.forecasts import forecast_of
+from declm.optimizers.proposals import leaks
+from declm.optimizers.race import Scores, blocks, loses, mean, paired
+from declm.optimizers.reporting import INTERRUPTED, SearchReport
+from declm.optimizers.study import Study
+from declm.optimizers.trials import Fate, Trial
+from declm.specs import row_hash
+from declm.state import ProgramState
+
+CONFIRM_SHARE = 0.2
+"""Share of the budget held back for the confirmation rows."""
+
+CONFIRM_ROWS = 100
+"""Confirmation rows at most."""
+
+OUTAGES = 3
+"""Rounds in a row lost to provider failures, after which the best so far is returned."""
+
+LOST_SHARE = 0.25
+"""Share of a trial's rows that the provider may fail on before its score says nothing."""
+
+
+class Lost(Exception):  # ends the exploration, no error of the user's
+    """Too many rounds in a row were lost to the provider: the search ends with what it has."""
+
+
+@dataclass
+class Candidate:
+    """A state to compare; `parent` is the number of the trial that it was made from, `origin` says how."""
+
+    number: int
+    state: ProgramState
+    choices: Mapping[str, int] = field(default_factory=dict[str, int])
+    parent: int | None = None
+    origin: str = ""
+    scores: list[float | None] = field(default_factory=list[float | None])
+    fate: Fate | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean over the rows scored so far; nan if there are none."""
+        return mean(self.scores)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it has a score for all rows of val that can be trusted."""
+        return self.fate in ("baseline", "finished")
+
+
+@dataclass
+class Search:
+    """One search; `best` is the candidate with the highest score so far, the given program at first."""
+
+    bench: Bench
+    trials: list[Trial] = field(default_factory=list[Trial])
+    scores: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
+    verdict: Verdict | None = None
+    stopped: str | None = None
+    reached: str | None = None
+    outages: int = 0
+    _baseline: Candidate | None = None
+    _best: Candidate | None = None
+    _made: int = 0
+    _bar: Progress | None = None
+
+    @property
+    def problem(self) -> Problem[Any]:
+        """What is searched."""
+        return self.bench.problem
+
+    @property
+    def baseline(self) -> Candidate:
+        """The program as given."""
+        assert self._baseline is not None
+        return self._baseline
+
+    @property
+    def best(self) -> Candidate:
+        """The incumbent."""
+        assert self._best is not None
+        return self._best
+
+    @property
+    def width(self) -> int:
+        """Candidates in flight that suit the LM: a local one does best with one prefix at a time."""
+        return 4 if self.bench.concurrency > 4 else 1
+
+    async def run(self, explore: Callable[[Search], Awaitable[None]]) -> None:
+        """Score the given program, explore within the limits, and judge the winner.
+
+        Raises:
+            BudgetExceeded: the budget does not even cover the given program on val.
+        """
+        await self._score_given()
+        confirm: tuple[Scores, Scores] = [], []
+        try:
+            try:
+                await explore(self)
+            except BudgetExceeded as error:
+                self.stopped = error.limit
+            except Lost:
+                pass  # the troubles say what happened
+            confirm = await self._confirmation()
+        except asyncio.CancelledError:
+            if not self.problem.stop.is_set():
+                raise
+            self.stopped = INTERRUPTED
+        self.verdict = self._judged(confirm)
+
+    async def _score_given(self) -> None:
+        state, rows = self.problem.program.state, len(self.problem.val)
+        try:
+            scores = await self.bench.scores(state, 0, rows)
+        except BudgetExceeded as error:
+            raise BudgetExceeded(
+                f"{error.message}: it does not cover the first scoring of the given program on {rows} rows of val",
+                limit=error.limit,
+            ) from error
+        self._baseline = self._best = Candidate(0, state, scores=scores, fate="baseline")
+        self.trials.append(Trial(0, {}, state, mean(scores), rows, "baseline"))
+        self.scores[state.hash] = scores
+
+    # --- comparing candidates
+
+    def candidate(self, state: ProgramState, origin: str, parent: Candidate | None = None) -> Candidate:
+        """The next candidate; `origin` says in a few words how it was made."""
+        self._made += 1
+        return Candidate(self._made, state, parent=None if parent is None else parent.number, origin=origin)
+
+    async def compare(self, candidates: Sequence[Candidate]) -> None:
+        """Score candidates on all of val, several at a time.
+
+        Raises:
+            BudgetExceeded: a limit was reached; those compared before count.
+            Lost: the provider failed on too many in a row.
+        """
+        waiting = list(candidates)
+        while waiting:
+            group = waiting[: min(self.room(self.width), self._left())]
+            waiting = waiting[len(group) :]
+            await self.race(group, drop=False)
+            for candidate in group:
+                self.enter(candidate)
+            if self._bar is not None:
+                self._bar.advance(len(group), self.figures)
+            self.close(group)
+
+    def _left(self) -> int:
+        """Trials left of the budget."""
+        limit, tried = self.problem.budget.trials, sum(trial.fate != "repeated" for trial in self.trials) - 1
+        if limit is not None and tried >= limit:
+            raise BudgetExceeded(f"{limit} trials are made", limit="trials")
+        return self.width if limit is None else limit - tried
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """What a progress bar shows."""
+        return {"best": f"{self.best.mean:.3f}", "calls": str(self.bench.usage.calls)}
+
+    def affords(self, runs: int) -> bool:
+        """Whether so many runs of the program leave enough of the budget for the confirmation."""
+        return self.bench.affords(runs, 1.0 - CONFIRM_SHARE)
+
+    def room(self, width: int) -> int:
+        """How many candidates to begin at once: fewer where the budget ends, to finish one rather than begin four.
+
+        Raises:
+            BudgetExceeded: there is no room for another one.
+        """
+        rows = len(self.problem.val)
+        if not self.affords(blocks(rows)[0][1]):
+            raise BudgetExceeded("no room for another trial", limit=self.bench.tight)
+        return next((k for k in range(width, 1, -1) if self.affords(k * rows)), 1)
+
+    async def race(self, group: Sequence[Candidate], *, drop: bool = True) -> None:
+        """Score candidates block by block until they have all rows or, with `drop`, are beaten by the best.
+
+        They go in step and meet after each block, so that what is decided depends on scores and costs,
+        not on which reply came first: a search that is resumed decides as before.
+        """
+        racing, rival, rows = self._new(group), self.best.scores, len(self.problem.val)
+        for start, stop in blocks(rows) if drop else [(0, rows)]:
+            room = [c for i, c in enumerate(racing, 1) if self.affords(i * (stop - start))]
+            for candidate in racing[len(room) :]:
+                candidate.fate = "stopped"
+            await loops.together(self._score(candidate, start, stop) for candidate in room)
+            for candidate in room:
+                if drop and candidate.fate is None and stop < rows and loses(candidate.scores, rival):
+                    candidate.fate = "raced out"
+            racing = [candidate for candidate in room if candidate.fate is None]
+        for candidate in racing:
+            candidate.fate = "finished"
+
+    def _new(self, group: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates whose state has not been tried; the others are marked as repeated."""
+        known = set(self.scores)
+        new: list[Candidate] = []
+        for candidate in group:
+            if candidate.state.hash in known:
+                candidate.fate = "repeated"
+            elif candidate.fate is None:
+                known.add(candidate.state.hash)
+                new.append(candidate)
+        return new
+
+    async def _score(self, candidate: Candidate, start: int, stop: int) -> None:
+        try:
+            candidate.scores += await self.bench.scores(candidate.state, start, stop)
+        except BudgetExceeded as error:
+            candidate.fate, self.reached = "stopped", error.limit
+        except (TooManyErrors, LMError) as error:
+            self.bench.troubles.append(f"trial {candidate.number}: {error.message}")
+            candidate.fate = "outage"
+
+    def enter(self, candidate: Candidate) -> Trial:
+        """Note what became of a candidate, and whether it is the best."""
+        if candidate.fate == "repeated":
+            candidate.scores = self.scores.get(candidate.state.hash, [])
+        unscored = sum(score is None for score in candidate.scores)
+        if unscored > LOST_SHARE * len(candidate.scores):
+            candidate.fate = "outage"
+        trial = Trial(
+            candidate.number,
+            candidate.choices,
+            candidate.state,
+            candidate.mean,
+            len(candidate.scores),
+            candidate.fate or "stopped",
+            candidate.parent,
+            candidate.origin,
+        )
+        self.trials.append(trial)
+        if candidate.scores and trial.fate != "outage":  # an outage says nothing about the candidate
+            self.scores.setdefault(candidate.state.hash, candidate.scores)
+            if trial.fate == "finished" and self._wins(candidate):
+                self._best = candidate
+        return trial
+
+    def close(self, group: Sequence[Candidate]) -> int:
+        """End a round; returns how many of its candidates were new.
+
+        Raises:
+            BudgetExceeded: a limit was reached in it.
+            Lost: it was one too many in a row that the provider failed on.
+        """
+        new = [candidate for candidate in group if candidate.fate != "repeated"]
+        if any(candidate.fate == "stopped" for candidate in group):
+            raise BudgetExceeded("no room for another block of rows", limit=self.reached or self.bench.tight)
+        self.outages = self.outages + 1 if new and all(c.fate == "outage" for c in new) else 0
+        if self.outages >= OUTAGES:
+            raise Lost
+        return len(new)
+
+    def _wins(self, candidate: Candidate) -> bool:
+        """Higher mean on the rows of val that both have a score for; at equal means the shorter prompt."""
+        mine, theirs = map(mean, paired(candidate.scores, self.best.scores))
+        if mine != theirs:
+            return mine > theirs
+        return _length(candidate.state) < _length(self.best.state)
+
+    # --- the end
+
+    async def _confirmation(self) -> tuple[Scores, Scores]:
+        """Scores of the winner and of the given program on rows that played no part in the search."""
+        if self.best is self.baseline:
+            return [], []
+        rows = _unseen(self.problem, self.best.state, self.bench.harvested)[:CONFIRM_ROWS]
+        while rows and not self.bench.affords(2 * len(rows), 1.0):
+            rows = rows[: len(rows) // 2]
+        try:
+            mine = await self.bench.scores_of(self.best.state, rows)
+            theirs = await self.bench.scores_of(self.baseline.state, rows)
+        except BudgetExceeded:
+            return [], []
+        except (TooManyErrors, LMError) as error:
+            self.bench.troubles.append(f"no confirmation on further rows: {error.message}")
+            return [], []
+        return mine, theirs
+
+    def _judged(self, confirm: tuple[Scores, Scores]) -> Verdict | None:
+        """Test the winner against the given program."""
+        if self.best is self.baseline:
+            return None
+        tried = {key: scores for key, scores in self.scores.items() if key != self.baseline.state.hash}
+        padded = [_padded(scores, len(self.problem.val)) for scores in tried.values()]
+        winner = list(tried).index(self.best.state.hash)
+        return judge(self.baseline.scores, padded, winner, confirm, self.problem.seed)
+
+    def result(self, problem: Problem[M], study: Study | None = None) -> Optimized[M]:
+        """The winner if it is accepted, else the given program, and the report."""
+        accepted = self.verdict is not None and (problem.accept == "best" or self.verdict.significant)
+        best = self.best if accepted else self.baseline
+        report = SearchReport(
+            program=type(problem.program).__name__,
+            trials=tuple(self.trials),
+            baseline=self.baseline.mean,
+            best=self.best.mean,
+            best_number=self.best.number,
+            rows=len(problem.val),
+            accepted=accepted,
+            verdict=self.verdict,
+            stopped=self.stopped,
+            troubles=tuple(self.bench.troubles),
+            differences=tuple(self.baseline.state.diff(self.best.state)),
+            usage=self.bench.usage,
+        )
+        return Optimized(
+            program=problem.program.with_state(best.state),
+            score=best.mean,
+            baseline=self.baseline.mean,
+            report=report,
+            study=(study or Study.of(self.trials, problem.seed)).optuna,
+            usage=self.bench.usage,
+        )
+
+
+async def searched(
+    problem: Problem[M], explore: Callable[[Search], Awaitable[None]], *, trials: int, runs: int = 0, texts: int = 0
+) -> Optimized[M]:
+    """Open a bench, say what the search will cost, and run it.
+
+    Args:
+        problem: what is searched.
+        explore: makes candidates and lets the search compare them.
+        trials: candidates that it will compare on all of val, at most.
+        runs: runs of the program besides: on train, or on parts of val.
+        texts: texts that it will let the proposer write.
+
+    Raises:
+        BudgetExceeded: the budget does not even cover the given program on val.
+    """
+    with Bench.over(problem) as bench:
+        if texts:
+            bench.check_proposers()
+        bench.announce(forecast_of(problem, trials, runs, texts))
+        with bench.progress(trials) as bar:
+            search = Search(bench, _bar=bar)
+            await search.run(explore)
+        return search.result(problem)
+
+
+def _unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[str]) -> list[BaseModel]:
+    """Rows of train, in one random order, that the winner neither shows as demos nor quotes.
+
+    Harvested rows are no test either: those that the given program got right became demos, so it would
+    be measured on what it gets wrong.
+    """
+    shown = {demo.row for state in winner.predictors.values() for demo in state.demos}
+    texts = [state.instructions for state in winner.predictors.values() if state.instructions]
+    rows = [row for row in problem.train if row_hash(row) not in {*shown, *harvested}]
+    rows = [row for row in rows if not any(leaks(text, [row]) for text in texts)]
+    random.Random(f"declm:{problem.seed}:confirm").shuffle(rows)
+    return rows
+
+
+def _padded(scores: Scores, rows: int) -> list[float | None]:
+    return [*scores, *[None] * (rows - len(scores))]
+
+
+def _length(state: ProgramState) -> int:
+    return sum(len(s.model_dump_json(exclude_defaults=True)) for s in state.predictors.values())
