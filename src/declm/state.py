@@ -46,12 +46,14 @@ class PredictorState(_Hashed):
 
     `descriptions` rewords fields by key; `options` are LM options such as `temperature`;
     `templates` overrides template parts (`system`, `user`, ...) by text; `biases` add to the
-    log-probabilities of closed outputs, by key and value (see `declm.formats.choices`).
+    log-probabilities of closed outputs, by key and value (see `declm.formats.choices`). With `nearest`, a
+    call shows only so many of the demos: those whose inputs are most alike to its own, the most alike last.
     """
 
     instructions: str | None = None
     descriptions: dict[str, str] = Field(default_factory=dict[str, str])
     demos: tuple[Demo, ...] = ()
+    nearest: int | None = Field(default=None, ge=1)
     format: str | None = None
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     templates: dict[str, str] = Field(default_factory=dict[str, str])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from declm import Demo, PredictorState, ProgramState
-from declm.optimizers.pools import Pool, vectors
+from declm.likeness import Likeness
+from declm.optimizers.pools import Pool
 from declm.optimizers.spaces import SUBSETS, Slot, Space, demo_counts, unique
 
 TEXTS = ["pay the bill", "bill was charged twice", "app crashes on start", "crash when I log in", "buy more seats"]
@@ -72,11 +73,11 @@ def test_typical_demos_come_first_and_diverse_ones_differ() -> None:
 
 
 def test_vectors_have_unit_length_and_ignore_case() -> None:
-    one, two, other = vectors(["Red Apple", "red apple", "blue"])
+    one, two, other = Likeness(["Red Apple", "red apple", "blue"]).vectors
     assert one == two
     assert sum(v * v for v in one.values()) == pytest.approx(1.0)
     assert not one.keys() & other.keys()
-    assert vectors(["", "..."]) == [{}, {}]
+    assert Likeness(["", "..."]).vectors == [{}, {}]
 
 
 # --- the space

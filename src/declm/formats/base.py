@@ -1,18 +1,17 @@
 """`Prompt`: a signature at one predictor state, and how any format writes it as messages.
 
 What stays the same from call to call (the system message and the demonstrations) is rendered once
-per prompt and format; a call renders its own last message only.
+per prompt and format; a call renders its own last message only, and may choose among the demonstrations.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from declm.demo import Demo
 from declm.errors import InputError, ParseError
 from declm.fields import FieldSpec
 from declm.formats.parsing import (
@@ -33,6 +32,7 @@ from declm.formats.parsing import (
 )
 from declm.formats.schema import is_text, object_schema
 from declm.formats.subsets import fitted
+from declm.likeness import Likeness, among, text_of
 from declm.messages import Capabilities, Fields, Message, Request, Response
 from declm.specs import Spec
 from declm.state import PredictorState
@@ -182,7 +182,7 @@ class Prompt:
         """The request for inputs given as JSON values by key."""
         written = self._write(dialect)
         return Request(
-            messages=(*written.prefix, Message("user", written.user(inputs))),
+            messages=(*written.prefix(inputs), Message("user", written.user(inputs))),
             schema=schema,
             options=self.state.options,
             cacheable=self.cacheable,
@@ -278,9 +278,25 @@ class _Written:
         self._user = prompt.part(dialect.name, "user")
         self._assistant = prompt.part(dialect.name, "assistant")
         system = prompt.part(dialect.name, "system").render(prompt.shared)
+        self._system = Message("system", system)
         # A demo without any output of this signature would teach an empty reply.
-        shown = [demo for demo in prompt.state.demos if prompt.outputs.keys() & demo.outputs.keys()]
-        self.prefix = (Message("system", system), *(message for demo in shown for message in self._turns(demo)))
+        self._demos = [demo for demo in prompt.state.demos if prompt.outputs.keys() & demo.outputs.keys()]
+        self._turns: dict[int, tuple[Message, Message]] = {}
+        self._nearest = prompt.state.nearest
+        self._constant = self._with(range(len(self._demos))) if self._nearest is None else ()
+
+    def prefix(self, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What stands before the inputs: the same for all calls, unless the state shows the nearest demos only."""
+        if self._nearest is None:
+            return self._constant
+        return self._with(reversed(self._likeness.nearest(text_of(inputs), self._nearest)))
+
+    @cached_property
+    def _likeness(self) -> Likeness:
+        return among(self._demos)
+
+    def _with(self, places: Iterable[int]) -> tuple[Message, ...]:
+        return (self._system, *(message for place in places for message in self._turn(place)))
 
     def user(self, inputs: Mapping[str, Any]) -> str:
         """The message that holds the inputs.
@@ -326,8 +342,14 @@ class _Written:
         fields = _filled(views, values, texts, {key: len(text.splitlines()) > 1 for key, text in texts.items()})
         return self._assistant.render({**values, **self._prompt.shared, "outputs": fields, "values": values})
 
-    def _turns(self, demo: Demo) -> tuple[Message, Message]:
-        return Message("user", self.user(demo.inputs)), Message("assistant", self.assistant(demo.outputs))
+    def _turn(self, place: int) -> tuple[Message, Message]:
+        """A demo as messages, rendered once."""
+        turn = self._turns.get(place)
+        if turn is None:
+            demo = self._demos[place]
+            turn = Message("user", self.user(demo.inputs)), Message("assistant", self.assistant(demo.outputs))
+            self._turns[place] = turn
+        return turn
 
 
 def _filled(

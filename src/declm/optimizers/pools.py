@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import random
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from declm.demo import Demo
+from declm.likeness import Vector, among, cosine, text_of
 from declm.text import canonical
-
-_WORD = re.compile(r"\w+", re.UNICODE)
-
-Vector = Mapping[str, float]
 
 MOST = 32
 """Demos that a predictor shows at most."""
@@ -70,7 +65,7 @@ class Pool:
 
     @cached_property
     def _vectors(self) -> dict[int, Vector]:
-        return dict(zip(map(id, self.demos), vectors([_text(d) for d in self.demos]), strict=True))
+        return dict(zip(map(id, self.demos), among(self.demos).vectors, strict=True))
 
     def _ranked(self, index: int) -> tuple[tuple[Demo, ...], ...]:
         """The groups, each in the order in which this index takes its demos."""
@@ -82,7 +77,7 @@ class Pool:
     def _order(self, group: Sequence[Demo], index: int) -> list[Demo]:
         if index == 0:
             centre = _mean([self._vectors[id(d)] for d in group])
-            return sorted(group, key=lambda d: -_cosine(self._vectors[id(d)], centre))
+            return sorted(group, key=lambda d: -cosine(self._vectors[id(d)], centre))
         if index == 1:
             return self._spread(group)
         drawn = list(group)
@@ -91,33 +86,17 @@ class Pool:
 
     def _spread(self, group: Sequence[Demo]) -> list[Demo]:
         """Farthest-first: each next demo is the least similar to those already taken."""
-        rest = sorted(group, key=lambda d: -len(_text(d)))
+        rest = sorted(group, key=lambda d: -len(text_of(d.inputs)))
         taken = rest[:1]
-        near = {id(d): _cosine(self._vectors[id(d)], self._vectors[id(taken[0])]) for d in rest[1:]}
+        near = {id(d): cosine(self._vectors[id(d)], self._vectors[id(taken[0])]) for d in rest[1:]}
         rest = rest[1:]
         while rest and len(taken) < MOST:
             best = min(rest, key=lambda d: near[id(d)])
             rest.remove(best)
             taken.append(best)
             for d in rest:
-                near[id(d)] = max(near[id(d)], _cosine(self._vectors[id(d)], self._vectors[id(best)]))
+                near[id(d)] = max(near[id(d)], cosine(self._vectors[id(d)], self._vectors[id(best)]))
         return taken
-
-
-def vectors(texts: Sequence[str]) -> list[Vector]:
-    """TF-IDF vectors of unit length, one per text, same order."""
-    bags = [Counter(w.lower() for w in _WORD.findall(text)) for text in texts]
-    seen = Counter(word for bag in bags for word in bag)
-    found: list[Vector] = []
-    for bag in bags:
-        raw = {w: (1 + math.log(n)) * math.log((1 + len(bags)) / seen[w]) for w, n in bag.items()}
-        norm = math.sqrt(sum(v * v for v in raw.values())) or 1.0
-        found.append({w: v / norm for w, v in raw.items()})
-    return found
-
-
-def _text(demo: Demo) -> str:
-    return " ".join(value if isinstance(value, str) else canonical(value) for value in demo.inputs.values())
 
 
 def _mean(group: Sequence[Vector]) -> Vector:
@@ -126,9 +105,3 @@ def _mean(group: Sequence[Vector]) -> Vector:
         for word, value in vector.items():
             total[word] += value  # type: ignore[assignment]  # Counter is typed for ints, and adds floats
     return total
-
-
-def _cosine(a: Vector, b: Vector) -> float:
-    if len(a) > len(b):
-        a, b = b, a
-    return sum(value * b.get(word, 0.0) for word, value in a.items())

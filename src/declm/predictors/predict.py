@@ -164,14 +164,20 @@ class Predict(Stateful, Module, Generic[P, S]):
         plan, inputs = self._plan(self.lm), self._spec.given(self._row(args, kwargs))
         return Messages(plan.choice.format.render(plan.prompt, inputs).messages)
 
-    def with_demos(self, rows: Sequence[BaseModel | Demo]) -> Self:
+    def with_demos(self, rows: Sequence[BaseModel | Demo], *, nearest: int | None = None) -> Self:
         """A copy that shows these worked examples: rows with all inputs and at least one output set.
 
+        Args:
+            rows: the examples.
+            nearest: show in each call only so many, those whose inputs share most words with its own.
+
         Raises:
-            UsageError: a row lacks them.
+            UsageError: a row lacks inputs or outputs, or `nearest` is less than 1.
         """
+        if nearest is not None and nearest < 1:
+            raise UsageError(f"nearest={nearest!r} must be 1 or more, or None to show all demos")
         demos = tuple(row if isinstance(row, Demo) else self._demo(row) for row in rows)
-        return self.with_predictor_state(self.predictor_state.model_copy(update={"demos": demos}))
+        return self.with_predictor_state(self.predictor_state.model_copy(update={"demos": demos, "nearest": nearest}))
 
     def with_instructions(self, text: str) -> Self:
         """A copy with other instructions."""
