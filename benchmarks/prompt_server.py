@@ -102,15 +102,17 @@ def exchange(chunks: Iterable[Mapping[str, Any]]) -> Exchange:
 
 
 class ModelServer:
-    """Serves a model in threads of its own; `url` is the API's base.
+    """Serves a model in threads of its own; `url` is the API's base, `known` what a request may hold.
+
+    A GET of any path below it says how many calls were answered since the last one.
 
     Example:
         >>> with ModelServer(Engine(Path("tiny.gguf"))) as server:  # doctest: +SKIP
         ...     dm.LM("openai/tiny", api_base=server.url, api_key="none")
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, known: frozenset[str] = KNOWN) -> None:
+        self._model, self._known = model, known
         self._exchanges = list[Exchange]()
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -138,7 +140,7 @@ class ModelServer:
     def reply(self, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """Status and answer to a request."""
         asked = {ALIASES.get(name, name): value for name, value in body.items()}
-        unknown = sorted(asked.keys() - KNOWN)
+        unknown = sorted(asked.keys() - self._known)
         if unknown:
             return 400, {"error": {"message": f"{', '.join(unknown)}: not known here", "type": "invalid_request_error"}}
         try:
@@ -157,7 +159,12 @@ class ModelServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, answer = server.reply(body)
+                self._send(*server.reply(body))
+
+            def do_GET(self) -> None:
+                self._send(200, {"calls": len(server.taken())})
+
+            def _send(self, status: int, answer: Mapping[str, Any]) -> None:
                 sent = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
