@@ -49,8 +49,18 @@ def chance(text: str) -> int:
     return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(), 16) % 100
 
 
+WRITERS = (
+    "Write better instructions",
+    "Improve the instructions",
+    "Give advice",
+    "Find the rules",
+    "Two instructions",
+    "Describe the data",
+)
+
+
 def is_proposal(request: Request) -> bool:
-    return "Write better instructions" in request.messages[0].content
+    return request.messages[0].content.startswith(WRITERS)
 
 
 def asked(request: Request) -> str:

@@ -9,7 +9,7 @@ from declm import loops
 from declm.errors import LMError, ParseError
 from declm.optimizers.bench import Bench
 from declm.optimizers.calibration import closed_outputs
-from declm.optimizers.harvest import Harvest, examples, harvest, labeled, pools
+from declm.optimizers.harvest import Harvest, examples, harvest, labeled, level, pools
 from declm.optimizers.pools import Pool
 from declm.optimizers.proposals import Brief, leaks, propose
 from declm.optimizers.race import Scores
@@ -34,7 +34,7 @@ async def assemble(bench: Bench, baseline: Scores, proposals: int) -> Space:
         BudgetExceeded: a limit was reached.
     """
     problem = bench.problem
-    found = await harvest(bench, _level(baseline), HARVEST_SHARE)
+    found = await harvest(bench, level(baseline), HARVEST_SHARE)
     made = pools(bench, found)
     texts = await loops.together(_instructions(bench, found, path, proposals) for path in bench.predictors)
     slots = tuple(
@@ -56,14 +56,6 @@ def _inputs(found: Harvest, path: str, pool: Pool) -> tuple[Mapping[str, Any], .
     met = [demo.inputs for demo in pool.demos]
     failed = (dict(example.inputs) for example in found.failed.get(path, ()))
     return (*met, *(inputs for inputs in failed if inputs not in met))
-
-
-def _level(baseline: Scores) -> float:
-    """The score from which a run is worth imitating: 1, or the baseline's upper quartile."""
-    known = sorted(score for score in baseline if score is not None)
-    if all(score in (0.0, 1.0) for score in known):
-        return 1.0
-    return max(0.5, known[(3 * len(known)) // 4])
 
 
 def _limit(bench: Bench, pool: Pool) -> int:

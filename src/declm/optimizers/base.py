@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 from pydantic import BaseModel
 
 from declm import protocols
+from declm.errors import UsageError
 from declm.module import Module
 from declm.optimizers.reporting import SearchReport
 from declm.usage import Budget, Usage
@@ -71,6 +72,17 @@ class Optimized(Generic[M]):
 
     def __repr__(self) -> str:
         return f"Optimized(score={self.score:.3f}, baseline={self.baseline:.3f})\n{self.report}"
+
+
+def at_least(optimizer: str, **values: tuple[int | None, int]) -> None:
+    """Check an optimizer's arguments, given by name with the least that each may be.
+
+    Raises:
+        UsageError: one is less, or no whole number.
+    """
+    for name, (value, least) in values.items():
+        if value is not None and (not isinstance(value, int) or value < least):  # pyright: ignore[reportUnnecessaryIsInstance]  # notebooks are not type-checked
+            raise UsageError(f"{optimizer}({name}={value!r}) must be {least} or more")
 
 
 class Optimizer(Protocol):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from pydantic import BaseModel
 
-from declm import protocols, settings
+from declm import loops, protocols, settings
 from declm.errors import UsageError
 from declm.evaluation import ErrorLimit, Ledger, Progress, RowResult, Runner, progress
 from declm.optimizers.base import Problem
@@ -45,11 +45,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """One run of the teacher: its score, the metric's words, and what every predictor said."""
+    """One run: its score, the metric's words, what every predictor said, and the calls that gave no outputs."""
 
     score: float
     feedback: str
     steps: tuple[Step, ...]
+    broken: tuple[Step, ...] = ()
 
 
 @dataclass
@@ -65,6 +66,9 @@ class Bench:
     troubles: list[str] = field(default_factory=list[str])
     harvested: set[str] = field(default_factory=set[str])
     _known: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    _traces: dict[tuple[str, int, bool], dict[str, Traced]] = field(
+        default_factory=dict[tuple[str, int, bool], dict[str, Traced]]
+    )
     _cost: Usage = field(default_factory=Usage)
 
     @classmethod
@@ -175,6 +179,8 @@ class Bench:
     async def scores_of(self, state: ProgramState, rows: Sequence[BaseModel]) -> list[float | None]:
         """Scores of any rows under a state; what is known is not run again.
 
+        A row's own demos are left out of its prompt, so that it is not shown its own answer.
+
         Raises:
             BudgetExceeded: a limit was reached on the way.
             TooManyErrors: most of the rows went unscored (under the given state: or crashed).
@@ -197,21 +203,21 @@ class Bench:
         own demos are left out of the prompt, so that it is not shown its own answer. The rows count as harvested
         from then on.
         """
-        self.harvested |= {row_hash(row) for row in rows}
+        keys = [row_hash(row) for row in rows]
+        self.harvested |= set(keys)
         runner = self.teacher if by_teacher else self.runner
         base = state or (self.problem.teacher if by_teacher else self.problem.program).state
-        made: list[Traced | None] = []
-        for group, own in _by_state(base if sample == 0 else _warm(base), rows):
-            made += [self._traced(result) for result in await self._run(runner, group, own, sample)]
-        return made
+        known = self._traces.setdefault((base.hash, sample, by_teacher), {})
+        new = [row for row, key in zip(rows, keys, strict=True) if key not in known]
+        warm = base if sample == 0 else _warm(base)
+        found = {result.row_hash: self._traced(result) for result in await self._run(runner, new, warm, sample)}
+        known.update({key: run for key, run in found.items() if run is not None})
+        return [known.get(key) for key in keys]
 
     async def _run(
-        self,
-        runner: Runner[Any, Any],
-        rows: Sequence[BaseModel],
-        state: ProgramState,
-        sample: int = 0,
+        self, runner: Runner[Any, Any], rows: Sequence[BaseModel], state: ProgramState, sample: int = 0
     ) -> list[RowResult[Any, Any]]:
+        """Run rows, each under the state without the demos that stem from it; in no certain order."""
         limit = ErrorLimit(MAX_ERRORS, len(rows))
         # Code that crashes under the given state is broken; under a candidate it is the candidate's fault.
         own = state.hash == self.problem.program.state.hash
@@ -224,22 +230,28 @@ class Bench:
             if own or result.outcome == "unscored":
                 limit.see(result)
 
-        numbers = [self.problem.numbers.get(row_hash(row), index) for index, row in enumerate(rows)]
-        return await runner.run(rows, indices=numbers, state=state, sample=sample, on_result=count)
+        def started(rows: Sequence[BaseModel], state: ProgramState) -> Coroutine[Any, Any, list[RowResult[Any, Any]]]:
+            numbers = [self.problem.numbers.get(row_hash(row), index) for index, row in enumerate(rows)]
+            return runner.run(rows, indices=numbers, state=state, sample=sample, on_result=count)
+
+        found = await loops.together(started(group, without) for group, without in _by_state(state, rows))
+        return [result for results in found for result in results]
 
     def _traced(self, result: RowResult[Any, Any]) -> Traced | None:
         if result.score is None or result.trace is None:
             return None
-        return Traced(result.score, result.feedback, tuple(self._steps(result.trace)))
+        steps = list(self._steps(result.trace))
+        said, broken = [step for step in steps if step.outputs], [step for step in steps if not step.outputs]
+        return Traced(result.score, result.feedback, tuple(said), tuple(broken))
 
     def _steps(self, trace: Call) -> Generator[Step, None, None]:
         known = self.predictors
         for call in trace.predictor_calls():
             predictor = known.get(call.path)
-            if predictor is None or not call.outputs or predictor.spec.sensitive:
-                continue  # a failed call has no outputs, and masked values are no demonstrations
+            if predictor is None or predictor.spec.sensitive:
+                continue  # masked values are no demonstrations
             reasoning = {predictor.reasoning_key: call.reasoning} if predictor.reasoning_key and call.reasoning else {}
-            yield Step(call.path, call.inputs, {**reasoning, **call.outputs})
+            yield Step(call.path, call.inputs, {**reasoning, **call.outputs} if call.outputs else {})
 
     async def remembered(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
         """The value of a costly step that is no row; from the ledger if it was made before.
@@ -305,15 +317,14 @@ def _teacher(
 
 
 def _by_state(base: ProgramState, rows: Sequence[BaseModel]) -> list[tuple[list[BaseModel], ProgramState]]:
-    """Rows in order, grouped by the state that they are run under."""
-    groups: list[tuple[list[BaseModel], ProgramState]] = []
+    """Rows grouped by the state that they are run under, in the order of each group's first row."""
+    shown = {demo.row for state in base.predictors.values() for demo in state.demos}
+    groups: dict[str, tuple[list[BaseModel], ProgramState]] = {}
     for row in rows:
-        state = without_row(base, row_hash(row))
-        if groups and groups[-1][1].hash == state.hash:
-            groups[-1][0].append(row)
-        else:
-            groups.append(([row], state))
-    return groups
+        key = row_hash(row)
+        state = without_row(base, key) if key in shown else base
+        groups.setdefault(state.hash, ([], state))[0].append(row)
+    return list(groups.values())
 
 
 def without_row(state: ProgramState, row: str) -> ProgramState:

@@ -8,13 +8,9 @@ a winner that is returned only if it beats the given program outside of noise.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import BaseModel
 
 from declm import loops
 from declm.errors import BudgetExceeded, LMError, TooManyErrors
@@ -22,20 +18,13 @@ from declm.evaluation import Progress
 from declm.optimizers.acceptance import Verdict, judge
 from declm.optimizers.base import M, Optimized, Problem
 from declm.optimizers.bench import Bench
+from declm.optimizers.confirmation import CONFIRM_ROWS, CONFIRM_SHARE, unseen
 from declm.optimizers.forecasts import forecast_of
-from declm.optimizers.proposals import leaks
 from declm.optimizers.race import Scores, blocks, loses, mean, paired
 from declm.optimizers.reporting import INTERRUPTED, SearchReport
 from declm.optimizers.study import Study
-from declm.optimizers.trials import Fate, Trial
-from declm.specs import row_hash
+from declm.optimizers.trials import Fate, Trial, length
 from declm.state import ProgramState
-
-CONFIRM_SHARE = 0.2
-"""Share of the budget held back for the confirmation rows."""
-
-CONFIRM_ROWS = 100
-"""Confirmation rows at most."""
 
 OUTAGES = 3
 """Rounds in a row lost to provider failures, after which the best so far is returned."""
@@ -73,11 +62,16 @@ class Candidate:
 
 @dataclass
 class Search:
-    """One search; `best` is the candidate with the highest score so far, the given program at first."""
+    """One search; `best` is the candidate with the highest score so far, the given program at first.
+
+    `scores` holds what candidates got on val by the hash of their state, `parts` the same of those that were
+    scored on a part of val only.
+    """
 
     bench: Bench
     trials: list[Trial] = field(default_factory=list[Trial])
     scores: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
+    parts: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
     verdict: Verdict | None = None
     stopped: str | None = None
     reached: str | None = None
@@ -124,6 +118,8 @@ class Search:
                 self.stopped = error.limit
             except Lost:
                 pass  # the troubles say what happened
+            except (TooManyErrors, LMError) as error:
+                self.bench.troubles.append(f"the search ended early: {error.message}")
             confirm = await self._confirmation()
         except asyncio.CancelledError:
             if not self.problem.stop.is_set():
@@ -141,7 +137,7 @@ class Search:
                 limit=error.limit,
             ) from error
         self._baseline = self._best = Candidate(0, state, scores=scores, fate="baseline")
-        self.trials.append(Trial(0, {}, state, mean(scores), rows, "baseline"))
+        self.trials.append(Trial(0, {}, state, mean(scores), rows, "baseline", scores=tuple(scores)))
         self.scores[state.hash] = scores
 
     # --- comparing candidates
@@ -151,27 +147,50 @@ class Search:
         self._made += 1
         return Candidate(self._made, state, parent=None if parent is None else parent.number, origin=origin)
 
-    async def compare(self, candidates: Sequence[Candidate]) -> None:
-        """Score candidates on all of val, several at a time.
+    async def compare(self, candidates: Sequence[Candidate], *, drop: bool = False) -> list[Trial]:
+        """Score candidates on all of val, several at a time; one trial each, same order.
+
+        With `drop`, those that the best beats on the way are not scored to the end.
 
         Raises:
             BudgetExceeded: a limit was reached; those compared before count.
             Lost: the provider failed on too many in a row.
         """
-        waiting = list(candidates)
+        waiting, found = list(candidates), list[Trial]()
         while waiting:
             group = waiting[: min(self.room(self.width), self._left())]
             waiting = waiting[len(group) :]
-            await self.race(group, drop=False)
-            for candidate in group:
-                self.enter(candidate)
+            await self.race(group, drop=drop)
+            found += [self.enter(candidate) for candidate in group]
             if self._bar is not None:
                 self._bar.advance(len(group), self.figures)
             self.close(group)
+        return found
+
+    async def glance(self, candidate: Candidate, places: Sequence[int]) -> None:
+        """Score a candidate on some rows of val; that alone never makes it the best.
+
+        Raises:
+            BudgetExceeded: there is no room for so many rows.
+            Lost: the provider failed on too many candidates in a row.
+        """
+        if not self.affords(len(places)):
+            raise BudgetExceeded("no room for another part of val", limit=self.bench.tight)
+        candidate.fate = "sampled"
+        candidate.scores = candidate.scores or [None] * len(self.problem.val)
+        try:
+            found = await self.bench.scores_of(candidate.state, [self.problem.val[place] for place in places])
+        except (TooManyErrors, LMError) as error:
+            self.bench.troubles.append(f"trial {candidate.number}: {error.message}")
+            candidate.fate = "outage"
+        else:
+            for place, score in zip(places, found, strict=True):
+                candidate.scores[place] = score
 
     def _left(self) -> int:
         """Trials left of the budget."""
-        limit, tried = self.problem.budget.trials, sum(trial.fate != "repeated" for trial in self.trials) - 1
+        counted = sum(trial.fate not in ("repeated", "sampled") for trial in self.trials) - 1
+        limit, tried = self.problem.budget.trials, counted
         if limit is not None and tried >= limit:
             raise BudgetExceeded(f"{limit} trials are made", limit="trials")
         return self.width if limit is None else limit - tried
@@ -241,21 +260,22 @@ class Search:
         if candidate.fate == "repeated":
             candidate.scores = self.scores.get(candidate.state.hash, [])
         unscored = sum(score is None for score in candidate.scores)
-        if unscored > LOST_SHARE * len(candidate.scores):
+        if candidate.fate != "sampled" and unscored > LOST_SHARE * len(candidate.scores):
             candidate.fate = "outage"
         trial = Trial(
             candidate.number,
             candidate.choices,
             candidate.state,
             candidate.mean,
-            len(candidate.scores),
+            len(candidate.scores) - (unscored if candidate.fate == "sampled" else 0),
             candidate.fate or "stopped",
             candidate.parent,
             candidate.origin,
+            tuple(candidate.scores),
         )
         self.trials.append(trial)
         if candidate.scores and trial.fate != "outage":  # an outage says nothing about the candidate
-            self.scores.setdefault(candidate.state.hash, candidate.scores)
+            (self.parts if trial.fate == "sampled" else self.scores).setdefault(candidate.state.hash, candidate.scores)
             if trial.fate == "finished" and self._wins(candidate):
                 self._best = candidate
         return trial
@@ -280,7 +300,7 @@ class Search:
         mine, theirs = map(mean, paired(candidate.scores, self.best.scores))
         if mine != theirs:
             return mine > theirs
-        return _length(candidate.state) < _length(self.best.state)
+        return length(candidate.state) < length(self.best.state)
 
     # --- the end
 
@@ -288,7 +308,7 @@ class Search:
         """Scores of the winner and of the given program on rows that played no part in the search."""
         if self.best is self.baseline:
             return [], []
-        rows = _unseen(self.problem, self.best.state, self.bench.harvested)[:CONFIRM_ROWS]
+        rows = unseen(self.problem, self.best.state, self.bench.harvested)[:CONFIRM_ROWS]
         while rows and not self.bench.affords(2 * len(rows), 1.0):
             rows = rows[: len(rows) // 2]
         try:
@@ -305,7 +325,8 @@ class Search:
         """Test the winner against the given program."""
         if self.best is self.baseline:
             return None
-        tried = {key: scores for key, scores in self.scores.items() if key != self.baseline.state.hash}
+        seen = {**self.parts, **self.scores}
+        tried = {key: scores for key, scores in seen.items() if key != self.baseline.state.hash}
         padded = [_padded(scores, len(self.problem.val)) for scores in tried.values()]
         winner = list(tried).index(self.best.state.hash)
         return judge(self.baseline.scores, padded, winner, confirm, self.problem.seed)
@@ -363,23 +384,5 @@ async def searched(
         return search.result(problem)
 
 
-def _unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[str]) -> list[BaseModel]:
-    """Rows of train, in one random order, that the winner neither shows as demos nor quotes.
-
-    Harvested rows are no test either: those that the given program got right became demos, so it would
-    be measured on what it gets wrong.
-    """
-    shown = {demo.row for state in winner.predictors.values() for demo in state.demos}
-    texts = [state.instructions for state in winner.predictors.values() if state.instructions]
-    rows = [row for row in problem.train if row_hash(row) not in {*shown, *harvested}]
-    rows = [row for row in rows if not any(leaks(text, [row]) for text in texts)]
-    random.Random(f"declm:{problem.seed}:confirm").shuffle(rows)
-    return rows
-
-
 def _padded(scores: Scores, rows: int) -> list[float | None]:
     return [*scores, *[None] * (rows - len(scores))]
-
-
-def _length(state: ProgramState) -> int:
-    return sum(len(s.model_dump_json(exclude_defaults=True)) for s in state.predictors.values())

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ValidationError
 
 from declm.demo import Demo
 from declm.errors import LMError, TooManyErrors
-from declm.optimizers.bench import Bench, Traced
+from declm.optimizers.bench import Bench, Step, Traced
 from declm.optimizers.pools import Pool
 from declm.optimizers.proposals import Example
+from declm.optimizers.race import Scores
 from declm.specs import Spec, row_hash, spec
 from declm.state import Stateful
 from declm.text import canonical
@@ -94,11 +95,15 @@ def _take(row: BaseModel, run: Traced, found: Harvest) -> None:
 
 def _learn(row: BaseModel, run: Traced, found: Harvest) -> None:
     """Keep every step of a failing run for the proposer, with the gold outputs that it missed."""
-    gold = _values(row)
     for step in run.steps:
-        expected = {k: v for k, v in gold.items() if k in step.outputs and v != step.outputs[k]}
-        example = Example(step.inputs, step.outputs, expected, run.feedback)
-        found.failed.setdefault(step.path, []).append(example)
+        found.failed.setdefault(step.path, []).append(lesson(row, step, run.feedback))
+
+
+def lesson(row: BaseModel, step: Step, feedback: str) -> Example:
+    """A call with the gold outputs that it missed, and the metric's words on its run."""
+    gold = _values(row) if step.outputs else spec(type(row)).dump(row)[1]
+    expected = {k: v for k, v in gold.items() if not step.outputs or (k in step.outputs and v != step.outputs[k])}
+    return Example(step.inputs, step.outputs, expected, feedback)
 
 
 def _enough(bench: Bench, found: Harvest) -> bool:
@@ -149,8 +154,16 @@ def pools(bench: Bench, found: Harvest) -> dict[str, Pool]:
         inputs = [demo.inputs for demo in first]
         if complete or len(traced) < bench.problem.max_demos // 2:
             first = [*first, *(demo for demo in second if demo.inputs not in inputs)]
-        made[path] = Pool(tuple(first), _closed(predictor.spec, first))
+        made[path] = Pool(tuple(first), varied(predictor.spec, first))
     return made
+
+
+def level(baseline: Scores) -> float:
+    """The score from which a run is worth imitating: 1, or the baseline's upper quartile."""
+    known = sorted(score for score in baseline if score is not None)
+    if all(score in (0.0, 1.0) for score in known):
+        return 1.0
+    return max(0.5, known[(3 * len(known)) // 4])
 
 
 def examples(demos: Sequence[Demo]) -> list[Example]:
@@ -158,7 +171,7 @@ def examples(demos: Sequence[Demo]) -> list[Example]:
     return [Example(demo.inputs, demo.outputs, {}) for demo in demos]
 
 
-def _closed(of: Spec[Any], demos: Sequence[Demo]) -> tuple[str, ...]:
+def varied(of: Spec[Any], demos: Sequence[Demo]) -> tuple[str, ...]:
     """Outputs with few values, over which subsets are balanced."""
     keys: list[str] = []
     for key in of.outputs:

@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -45,19 +45,63 @@ class Example:
     feedback: str = ""
 
 
+Task = Literal["instructions", "reflect", "advice", "rules", "cross", "summary"]
+"""What is written: better instructions, also by reflecting on feedback; advice or rules to add to them; a cross of two
+instructions; or a summary of the data. Each has a template of this name in `propose/`."""
+
+
 @dataclass(frozen=True)
 class Brief:
-    """What the proposer is told about one predictor of a program."""
+    """What a writer is told about one predictor of a program.
+
+    Args:
+        path: of the predictor.
+        steps: paths of all predictors of the program.
+        spec: the predictor's signature.
+        state: what it says at present.
+        solved: examples that went right.
+        failed: examples that went wrong, or whose outcome is to be learned from.
+        summary: what the data is like.
+        attempts: instructions that were tried and their scores; shown in ascending order.
+        other: a second text beside the present instructions, for a cross.
+    """
 
     path: str
     steps: tuple[str, ...]
     spec: Spec[Any]
     state: PredictorState
-    solved: Sequence[Example]
-    failed: Sequence[Example]
+    solved: Sequence[Example] = ()
+    failed: Sequence[Example] = ()
+    summary: str = ""
+    attempts: Sequence[tuple[str, float]] = ()
+    other: str = ""
+
+    @property
+    def present(self) -> str:
+        """The instructions in force."""
+        return self.state.instructions or self.spec.instructions
+
+    def material(self, rng: random.Random, hint: str = "") -> dict[str, str]:
+        """The inputs of a writer: a few examples of each kind, drawn anew for each text."""
+        solved = rng.sample(list(self.solved), min(_SHOWN, len(self.solved)))
+        failed = rng.sample(list(self.failed), min(_SHOWN, len(self.failed)))
+        tried = sorted(self.attempts, key=lambda attempt: attempt[1])
+        return {
+            "present": self.present,
+            "takes": _fields(self.spec.card["inputs"]),
+            "returns": _fields(self.spec.card["outputs"]),
+            "place": self.path if len(self.steps) > 1 else "",
+            "steps": ", ".join(f"`{step}`" for step in self.steps),
+            "solved": "\n\n".join(map(_shown, solved)),
+            "failed": "\n\n".join(map(_shown, failed)),
+            "summary": self.summary,
+            "attempts": "\n\n".join(f"Score {score:.3f}:\n{text}" for text, score in tried),
+            "other": self.other,
+            "hint": hint,
+        }
 
 
-class _Proposal(Signature):
+class _Written(Signature):
     present: str = Input()
     takes: str = Input()
     returns: str = Input()
@@ -65,6 +109,9 @@ class _Proposal(Signature):
     steps: str = Input()
     solved: str = Input()
     failed: str = Input()
+    summary: str = Input()
+    attempts: str = Input()
+    other: str = Input()
     hint: str = Input()
     instructions: str = Output(min_length=10, max_length=3000)
 
@@ -78,9 +125,12 @@ async def propose(brief: Brief, lm: protocols.LM, count: int, seed: int) -> list
     Raises:
         LMError: no proposal came because the LM failed.
     """
-    hints = _text("propose/hints.jinja").splitlines()
-    writer = _writer(lm)
-    asked = [_ask(writer, brief, hints[i % len(hints)], seed, i) for i in range(count)]
+    hints = words("hints")
+    rngs = [random.Random(f"declm:{seed}:{brief.path}:{i}") for i in range(count)]  # a reproducible draw
+    asked = [
+        write(lm, "instructions", brief.material(rng, hints[i % len(hints)]), draw=seed * 1000 + i)
+        for i, rng in enumerate(rngs)
+    ]
     replies = await asyncio.gather(*asked, return_exceptions=True)
     texts = [reply for reply in replies if isinstance(reply, str)]
     for reply in replies:
@@ -88,37 +138,37 @@ async def propose(brief: Brief, lm: protocols.LM, count: int, seed: int) -> list
             raise reply
         if isinstance(reply, BaseException) and not isinstance(reply, (ParseError, LMError, BudgetExceeded)):
             raise reply
-    return list(dict.fromkeys(text.strip() for text in texts))
+    return list(dict.fromkeys(texts))
+
+
+async def write(
+    lm: protocols.LM, task: Task, material: Mapping[str, str], *, draw: int, temperature: float | None = None
+) -> str:
+    """One text of the proposer's; draws that differ give texts that differ.
+
+    Raises:
+        LMError: the LM failed.
+        ParseError: its replies can't be read.
+    """
+    instructions = Templates(folders=settings.current().templates).text(f"propose/{task}.jinja", {"words": _WORDS})
+    writer: Predict[..., Any] = Predict(
+        spec(_Written).with_instructions(instructions), lm=lm, template={"user": _text("propose/user.jinja")}, retries=1
+    )
+    if temperature is not None:
+        writer = writer.with_predictor_state(PredictorState(options={"temperature": temperature}))
+    with settings.sampling(draw):
+        return str((await writer.acall(**material)).instructions).strip()
+
+
+def words(name: str) -> list[str]:
+    """The lines of one of the proposer's lists, such as its hints."""
+    return _text(f"propose/{name}.jinja").splitlines()
 
 
 def leaks(text: str, rows: Sequence[BaseModel]) -> bool:
     """Whether a text shares eight words in a row with any row: it then knows the answers."""
     mine = _ngrams(text)
     return any(mine & _ngrams(canonical(row.model_dump(mode="json"))) for row in rows) if mine else False
-
-
-def _writer(lm: protocols.LM) -> Predict[..., Any]:
-    instructions = Templates().text("propose/instructions.jinja", {"words": _WORDS})
-    derived = spec(_Proposal).with_instructions(instructions)
-    return Predict(derived, lm=lm, template={"user": _text("propose/user.jinja")}, retries=1)
-
-
-async def _ask(writer: Predict[..., Any], brief: Brief, hint: str, seed: int, index: int) -> str:
-    rng = random.Random(f"declm:{seed}:{brief.path}:{index}")  # a reproducible draw
-    solved = rng.sample(list(brief.solved), min(_SHOWN, len(brief.solved)))
-    failed = rng.sample(list(brief.failed), min(_SHOWN, len(brief.failed)))
-    with settings.sampling(seed * 1000 + index):
-        found = await writer.acall(
-            present=brief.state.instructions or brief.spec.instructions,
-            takes=_fields(brief.spec.card["inputs"]),
-            returns=_fields(brief.spec.card["outputs"]),
-            place=brief.path if len(brief.steps) > 1 else "",
-            steps=", ".join(f"`{step}`" for step in brief.steps),
-            solved="\n\n".join(map(_shown, solved)),
-            failed="\n\n".join(map(_shown, failed)),
-            hint=hint,
-        )
-    return str(found.instructions)
 
 
 def _shown(example: Example) -> str:

@@ -128,7 +128,8 @@ def _what(trial: Trial) -> str:
     """What stands for a trial in a line."""
     if trial.fate == "baseline":
         return "the program as given"
-    return ", ".join(f"{name} {value}" for name, value in describe(trial).items())
+    made = [trial.origin + ("" if trial.parent is None else f" from {trial.parent}")] if trial.origin else []
+    return ", ".join([*made, *(f"{name} {value}" for name, value in describe(trial).items())])
 
 
 def describe(trial: Trial) -> dict[str, str]:
@@ -136,7 +137,8 @@ def describe(trial: Trial) -> dict[str, str]:
     shown: dict[str, str] = {}
     for path, state in trial.state.predictors.items():
         prefix = "" if path == "self" else f"{path}."
-        shown[f"{prefix}demos"] = str(len(state.demos))
+        near = f" ({state.nearest} nearest)" if state.nearest else ""
+        shown[f"{prefix}demos"] = f"{len(state.demos)}{near}"
         variant = trial.choices.get(f"{path}:instructions", 0)
         if variant:
             shown[f"{prefix}instruction"] = f"#{variant}"

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from declm.errors import LMError, TooManyErrors, UsageError
+from declm.errors import LMError, TooManyErrors
 from declm.optimizers.assembly import assemble
-from declm.optimizers.base import M, Optimized, Problem
+from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bench import Bench
 from declm.optimizers.calibration import calibrate
 from declm.optimizers.core import Candidate, Search
@@ -49,13 +49,7 @@ class JointSearch:
     parallel: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("trials", self.trials, 0),
-            ("proposals", self.proposals, 0),
-            ("parallel", self.parallel, 1),
-        ):
-            if value is not None and value < least:
-                raise UsageError(f"JointSearch({name}={value!r}) must be {least} or more")
+        at_least("JointSearch", trials=(self.trials, 0), proposals=(self.proposals, 0), parallel=(self.parallel, 1))
 
     async def run(self, problem: Problem[M]) -> Optimized[M]:
         """Search; see `Optimizer`.
@@ -102,7 +96,7 @@ class _Joint:
                     rival = search.best.scores
                     trial = search.enter(candidate)
                     useless = not candidate.scores or trial.fate == "outage"
-                    study.tell(trial, None if useless else estimate(candidate.scores, rival))
+                    study.tell(trial.number, None if useless else estimate(candidate.scores, rival), trial)
                     repeats = repeats + 1 if trial.fate == "repeated" else 0
                 new = sum(candidate.fate != "repeated" for candidate in group)
                 tried += new

@@ -40,8 +40,7 @@ class Study:
         made = cls({"candidate": 1 + max(trial.number for trial in trials)}, seed)
         for trial in trials:
             if not math.isnan(trial.score) and trial.fate != "repeated":
-                attributes = {"fate": trial.fate, "rows": trial.rows, "state": trial.state.hash, "origin": trial.origin}
-                made.add({"candidate": trial.number}, trial.score, attributes)
+                made.add({"candidate": trial.number}, trial.score, trial.attributes)
         return made
 
     def open_with(self, points: Sequence[Mapping[str, int]]) -> None:
@@ -55,14 +54,13 @@ class Study:
         self._open[trial.number] = trial
         return trial.number, {name: int(value) for name, value in trial.params.items()}
 
-    def tell(self, trial: Trial, value: float | None) -> None:
-        """Report a trial; None marks it as failed, which teaches the sampler nothing."""
+    def tell(self, number: int, value: float | None, trial: Trial) -> None:
+        """Report what became of an asked number; None marks it as failed, which teaches the sampler nothing."""
         import optuna
 
-        opened = self._open.pop(trial.number)
-        opened.set_user_attr("rows", trial.rows)
-        opened.set_user_attr("fate", trial.fate)
-        opened.set_user_attr("state", trial.state.hash)
+        opened = self._open.pop(number)
+        for name, attribute in trial.attributes.items():
+            opened.set_user_attr(name, attribute)
         state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
         self.optuna.tell(opened, value, state=state)
 
