@@ -211,7 +211,10 @@ class Runner(Generic[G, R]):
         )
 
     async def _worked(self, place: _Place[G], states: _States, kept: Ran | None) -> Ran:
-        """Run the row unless its outcome is kept, score it, and keep what it gave."""
+        """Run the row unless its outcome is kept, score it, and keep what it gave.
+
+        The row counts as in flight until it is on disk: a kill loses no more than that.
+        """
         async with self._gate:
             meter = Meter(_NO_LIMIT)
             with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), settings.metered(meter):
@@ -226,8 +229,8 @@ class Runner(Generic[G, R]):
                 else:
                     ran.usage_by_predictor = ran.call.usage_by_predictor
                     ran.usage = _used(sum(ran.usage_by_predictor.values(), NOTHING), meter.spent)
-        if self._keeper:
-            await self._keeper.keep(place.key, place.row, ran)
+            if self._keeper:
+                await self._keeper.keep(place.key, place.row, ran)
         if unscored is not None:
             raise unscored  # what the program gave has been paid for, and is kept all the same
         return ran

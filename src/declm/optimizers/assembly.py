@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from declm import loops
-from declm.errors import LMError, ParseError
+from declm.errors import LMError, ParseError, TooManyErrors
 from declm.optimizers.bench import Bench
 from declm.optimizers.calibration import closed_outputs
-from declm.optimizers.harvest import Harvest, examples, harvest, labeled, level, pools
+from declm.optimizers.harvest import LOOK, Harvest, examples, harvest, labeled, lesson, level, pools
 from declm.optimizers.pools import Pool
-from declm.optimizers.proposals import Brief, leaks, propose
+from declm.optimizers.proposals import Brief, Example, leaks, propose
 from declm.optimizers.race import Scores
-from declm.optimizers.spaces import Slot, Space, demo_counts, unique
+from declm.optimizers.spaces import Slot, Space, demo_counts, moved, near_counts, unique
+from declm.optimizers.writing import brief, written
+from declm.state import ProgramState
 
 HARVEST_SHARE = 0.3
 """Share of the budget that bootstrapping may use."""
+
+MOVES = 3
+"""Demo sets that are made from the best one, per predictor."""
 
 PROMPT_SHARE = 0.5
 """Share of the context window that demos may fill."""
@@ -45,10 +52,54 @@ async def assemble(bench: Bench, baseline: Scores, proposals: int) -> Space:
             demo_counts(pool, _limit(bench, pool)),
             closed_outputs(bench.predictors[path]),
             _inputs(found, path, pool),
+            near_counts(pool, _limit(bench, pool)) if bench.is_remote else (0,),
         )
         for (path, pool), text in zip(made.items(), texts, strict=True)
     )
     return Space(problem.program.state, slots)
+
+
+async def grown(bench: Bench, space: Space, best: ProgramState, proposals: int) -> Space:
+    """A larger space around the best state so far: instructions from reflection on its failures, and demo moves.
+
+    Cost: `LOOK` runs, and `proposals` texts per predictor.
+
+    Raises:
+        BudgetExceeded: a limit was reached.
+    """
+    failed = await _failures(bench, best) if proposals else {}
+    slots: list[Slot] = []
+    for slot in space.slots:
+        own = best.predictors[slot.path]
+        told = brief(bench, slot.path, best, failed=failed.get(slot.path, ()))
+        draws = range(proposals if told.failed else 0)
+        texts = await loops.together(written(bench, told, "reflect", draw) for draw in draws)
+        shown = [] if own.nearest or not own.demos else moved(own.demos, slot.pool, MOVES, f"{bench.problem.seed}")
+        slots.append(
+            replace(
+                slot,
+                instructions=unique([*slot.instructions, *(text for text in texts if text)]),
+                moves=(*slot.moves, *shown),
+            )
+        )
+    return Space(space.base, tuple(slots))
+
+
+async def _failures(bench: Bench, best: ProgramState) -> dict[str, list[Example]]:
+    """What the predictors did in runs of train rows under the best state that fell short."""
+    rows = list(bench.problem.train)
+    random.Random(f"declm:{bench.problem.seed}:failures").shuffle(rows)
+    found: dict[str, list[Example]] = {}
+    try:
+        runs = await bench.traced(rows[:LOOK], 0, best, by_teacher=False)
+    except (TooManyErrors, LMError) as error:
+        bench.troubles.append(f"no reflection: {error.message}")
+        return found
+    for row, run in zip(rows, runs, strict=False):
+        if run is not None and run.score < 1.0:
+            for step in (*run.steps, *run.broken):
+                found.setdefault(step.path, []).append(lesson(row, step, run.feedback))
+    return found
 
 
 def _inputs(found: Harvest, path: str, pool: Pool) -> tuple[Mapping[str, Any], ...]:

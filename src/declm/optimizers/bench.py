@@ -113,6 +113,11 @@ class Bench:
         return self.runner.concurrency
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the LMs answer many calls at once: an engine in process is faster if prompts begin alike."""
+        return all(lm.capabilities.concurrency > 4 for lm in self.runner.lms.values())
+
+    @property
     def context_tokens(self) -> int | None:
         """The smallest context window among the program's LMs, if any is known."""
         known = [lm.capabilities.context_tokens for lm in self.runner.lms.values()]

@@ -26,7 +26,8 @@ def unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[s
     Harvested rows are no test either: those that the given program got right became demos, so it would
     be measured on what it gets wrong.
     """
-    shown = {demo.row for state in winner.predictors.values() for demo in state.demos}
+    # Where calls choose among all rows, none would be left; a row is then tested without itself.
+    shown = {demo.row for state in winner.predictors.values() if not state.nearest for demo in state.demos}
     texts = [state.instructions for state in winner.predictors.values() if state.instructions]
     rows = [row for row in problem.train if row_hash(row) not in {*shown, *harvested}]
     rows = [row for row in rows if not any(leaks(text, [row]) for text in texts)]

@@ -142,7 +142,7 @@ class Search:
 
     # --- comparing candidates
 
-    def candidate(self, state: ProgramState, origin: str, parent: Candidate | None = None) -> Candidate:
+    def candidate(self, state: ProgramState, origin: str = "", parent: Candidate | None = None) -> Candidate:
         """The next candidate; `origin` says in a few words how it was made."""
         self._made += 1
         return Candidate(self._made, state, parent=None if parent is None else parent.number, origin=origin)

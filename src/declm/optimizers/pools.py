@@ -50,6 +50,10 @@ class Pool:
         rng.shuffle(chosen)
         return tuple(chosen)
 
+    def alike(self, demo: Demo) -> list[Demo]:
+        """The demos with the same values of the closed outputs as one of them."""
+        return next((group for group in self._groups if demo in group), [])
+
     @cached_property
     def values(self) -> int:
         """How many different values the closed outputs have; 1 if there are none."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from declm.errors import LMError, TooManyErrors
-from declm.optimizers.assembly import assemble
+from declm.evaluation import Progress
+from declm.optimizers.assembly import assemble, grown
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bench import Bench
 from declm.optimizers.calibration import calibrate
@@ -28,6 +29,9 @@ from declm.optimizers.study import Study
 
 REPEATS = 12
 """Points in a row that stand for known states, after which the space counts as exhausted."""
+
+FIRST_SHARE = 0.5
+"""Share of the trials after which the space grows around the best of them."""
 
 
 @dataclass(frozen=True)
@@ -80,28 +84,50 @@ class _Joint:
         if not wanted:
             return
         space = await assemble(search.bench, search.best.scores, self.options.proposals)
-        self.study = study = _opened(search, space, wanted)
-        await self._loop(search, space, study, min(wanted, space.count() - 1))
-
-    async def _loop(self, search: Search, space: Space, study: Study, wanted: int) -> None:
-        width = self.options.parallel or search.width
-        tried = repeats = 0
+        self.study = _opened(search, space, wanted)
         with search.bench.progress(wanted) as bar:
-            while tried < wanted and repeats < REPEATS:
-                fit = search.room(width)
-                group = [await _asked(search, space, study) for _ in range(min(fit, wanted - tried))]
-                await search.race(group)
-                for candidate in group:
-                    # Told as it stands to the best so far, which this candidate may become.
-                    rival = search.best.scores
-                    trial = search.enter(candidate)
-                    useless = not candidate.scores or trial.fate == "outage"
-                    study.tell(trial.number, None if useless else estimate(candidate.scores, rival), trial)
-                    repeats = repeats + 1 if trial.fate == "repeated" else 0
-                new = sum(candidate.fate != "repeated" for candidate in group)
-                tried += new
-                bar.advance(new, search.figures)
-                search.close(group)
+            points = space.count() - 1
+            first = points if points <= wanted else max(1, round(wanted * FIRST_SHARE))
+            done = await self._loop(search, space, first, bar)
+            if first <= done < wanted:
+                larger = await grown(search.bench, space, search.best.state, self.options.proposals // 2)
+                self.study = _regrown(search, space, larger)
+                await self._loop(search, larger, min(wanted, larger.count() - 1) - done, bar)
+
+    async def _loop(self, search: Search, space: Space, wanted: int, bar: Progress) -> int:
+        """Try so many points; returns how many were new."""
+        assert self.study is not None
+        study, width = self.study, self.options.parallel or search.width
+        tried = repeats = 0
+        while tried < wanted and repeats < REPEATS:
+            fit = search.room(width)
+            group = [await self._asked(search, space) for _ in range(min(fit, wanted - tried))]
+            await search.race([candidate for candidate, _ in group])
+            for candidate, number in group:
+                # Told as it stands to the best so far, which this candidate may become.
+                rival = search.best.scores
+                trial = search.enter(candidate)
+                useless = not candidate.scores or trial.fate == "outage"
+                study.tell(number, None if useless else estimate(candidate.scores, rival), trial)
+                repeats = repeats + 1 if trial.fate == "repeated" else 0
+            new = sum(candidate.fate != "repeated" for candidate, _ in group)
+            tried += new
+            bar.advance(new, search.figures)
+            search.close([candidate for candidate, _ in group])
+        return tried
+
+    async def _asked(self, search: Search, space: Space) -> tuple[Candidate, int]:
+        """The next point of the study as a candidate, and its number there."""
+        assert self.study is not None
+        number, choices = self.study.ask()
+        candidate = search.candidate(space.state(choices))
+        candidate.choices = choices
+        try:
+            candidate.state = await calibrate(search.bench, candidate.state, space.inputs())
+        except (TooManyErrors, LMError) as error:
+            search.bench.troubles.append(f"trial {candidate.number}: {error.message}")
+            candidate.fate = "outage"
+        return candidate, number
 
 
 def _opened(search: Search, space: Space, wanted: int) -> Study:
@@ -115,13 +141,12 @@ def _opened(search: Search, space: Space, wanted: int) -> Study:
     return study
 
 
-async def _asked(search: Search, space: Space, study: Study) -> Candidate:
-    """The next point of the study as a candidate."""
-    number, choices = study.ask()
-    candidate = Candidate(number, space.state(choices), choices)
-    try:
-        candidate.state = await calibrate(search.bench, candidate.state, space.inputs())
-    except (TooManyErrors, LMError) as error:
-        search.bench.troubles.append(f"trial {number}: {error.message}")
-        candidate.fate = "outage"
-    return candidate
+def _regrown(search: Search, known: Space, space: Space) -> Study:
+    """A study of a larger space that knows the trials so far, and tries next what is new beside the best."""
+    study, best, origin = Study(space.sizes(), search.problem.seed + 1), search.best, dict.fromkeys(space.sizes(), 0)
+    for trial in search.trials:
+        if trial.fate in ("baseline", "finished", "raced out"):
+            value = estimate(trial.scores, best.scores) if trial.fate == "raced out" else trial.score
+            study.add({**origin, **trial.choices}, value, trial.attributes)
+    study.open_with(space.beside({**origin, **best.choices}, known))
+    return study

@@ -9,6 +9,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from declm.demo import Demo
 from declm.optimizers.pools import MOST, Pool
 from declm.state import PredictorState, ProgramState
 
@@ -18,6 +19,9 @@ COUNTS = (0, 2, 4, 8, 16, 24, MOST)
 SUBSETS = 8
 """Subsets tried per count: typical, diverse, and random draws."""
 
+NEAR = (0, 4, 8, 16)
+"""Numbers of demos that a call may choose by its own inputs; 0 shows the same demos to all calls."""
+
 Choices = Mapping[str, int]
 
 
@@ -25,7 +29,9 @@ Choices = Mapping[str, int]
 class Slot:
     """What may change in one predictor: instruction texts (the first is the present one) and demos.
 
-    Outputs named in `closed` may be calibrated, on the given `inputs`.
+    Outputs named in `closed` may be calibrated, on the given `inputs`. With `near`, each call may also choose
+    demos by its own inputs. `moves` are further demo sets, made from one that did well; they stand behind the
+    subsets of the pool, whatever the number of demos is.
     """
 
     path: str
@@ -34,12 +40,15 @@ class Slot:
     counts: tuple[int, ...]
     closed: tuple[str, ...] = ()
     inputs: tuple[Mapping[str, Any], ...] = ()
+    near: tuple[int, ...] = (0,)
+    moves: tuple[tuple[Demo, ...], ...] = ()
 
     def sizes(self) -> dict[str, int]:
         """Number of values of each choice, by name; choices with one value are left out."""
         sizes = {f"{self.path}:instructions": len(self.instructions), f"{self.path}:demos": len(self.counts)}
         if len(self.counts) > 1:
-            sizes[f"{self.path}:subset"] = SUBSETS
+            sizes[f"{self.path}:subset"] = SUBSETS + len(self.moves)
+        sizes[f"{self.path}:near"] = len(self.near)
         sizes[f"{self.path}:calibrate"] = 2 if self.closed and self.inputs else 1
         return {name: size for name, size in sizes.items() if size > 1}
 
@@ -57,12 +66,21 @@ class Slot:
 
     def state(self, base: PredictorState, choices: Choices) -> PredictorState:
         """The predictor state that these choices stand for."""
-        count = self.counts[choices.get(f"{self.path}:demos", 0)]
-        demos = self.pool.subset(count, choices.get(f"{self.path}:subset", 0)) if count else base.demos
         text = self.instructions[choices.get(f"{self.path}:instructions", 0)]
+        near = self.near[choices.get(f"{self.path}:near", 0)]
+        if near:  # biases that are fitted to one prompt would not suit the others
+            return base.model_copy(update={"demos": self.pool.demos, "nearest": near, "instructions": text})
         calibrated = choices.get(f"{self.path}:calibrate", 0)
         biases = {key: dict[str, float]() for key in self.closed} if calibrated else base.biases
-        return base.model_copy(update={"demos": demos, "instructions": text, "biases": biases})
+        demos, nearest = self._demos(base, choices)
+        return base.model_copy(update={"demos": demos, "nearest": nearest, "instructions": text, "biases": biases})
+
+    def _demos(self, base: PredictorState, choices: Choices) -> tuple[tuple[Demo, ...], int | None]:
+        """The demos to show, and how many of them; the present ones for a count of 0."""
+        count, subset = self.counts[choices.get(f"{self.path}:demos", 0)], choices.get(f"{self.path}:subset", 0)
+        if not count:
+            return base.demos, base.nearest
+        return self.moves[subset - SUBSETS] if subset >= SUBSETS else self.pool.subset(count, subset), None
 
 
 @dataclass(frozen=True)
@@ -90,10 +108,12 @@ class Space:
     def openings(self) -> list[dict[str, int]]:
         """Points worth a trial before anything is known: typical demos, in the two numbers that promise most.
 
-        Where outputs can be calibrated, that comes first: for small LMs it is the larger gain.
+        Where outputs can be calibrated, that comes first: for small LMs it is the larger gain. Demos that each call
+        chooses by itself come second.
         """
         sizes = self.sizes()
         points: list[dict[str, int]] = []
+        near = {f"{slot.path}:near": len(slot.near) - 1 for slot in self.slots if len(slot.near) > 1}
         for rank, calibrated in ((0, 1), (1, 1), (0, 0)):
             point = dict.fromkeys(sizes, 0)
             for slot in self.slots:
@@ -103,6 +123,16 @@ class Space:
                     point[f"{slot.path}:calibrate"] = calibrated
             if point not in points and any(point.values()):
                 points.append(point)
+        return [*points[:1], *([dict.fromkeys(sizes, 0) | near] if near else []), *points[1:]]
+
+    def beside(self, choices: Choices, known: Space) -> list[dict[str, int]]:
+        """Points that differ from given choices in one thing, which is new in this space since an earlier one."""
+        points: list[dict[str, int]] = []
+        for slot, before in zip(self.slots, known.slots, strict=True):
+            texts = range(len(before.instructions), len(slot.instructions))
+            points += [{**choices, f"{slot.path}:instructions": place} for place in texts]
+            sets = range(SUBSETS + len(before.moves), SUBSETS + len(slot.moves))
+            points += [{**choices, f"{slot.path}:subset": place} for place in sets]
         return points
 
     def inputs(self) -> dict[str, tuple[Mapping[str, Any], ...]]:
@@ -129,6 +159,25 @@ def demo_counts(pool: Pool, limit: int) -> tuple[int, ...]:
     room = min(most, len(pool.demos) * 4 // 5)
     equal = {values, room // values * values} if 1 < values <= room else set[int]()
     return tuple(sorted({n for n in COUNTS if n <= most} | equal))
+
+
+def near_counts(pool: Pool, limit: int) -> tuple[int, ...]:
+    """The numbers of near demos worth a trial: those that leave at least as many in the pool; always has 0."""
+    return tuple(count for count in NEAR if count <= limit and 2 * count <= len(pool.demos))
+
+
+def moved(demos: Sequence[Demo], pool: Pool, count: int, seed: str) -> list[tuple[Demo, ...]]:
+    """Sets near a good one: a quarter of the demos exchanged for some with the same closed outputs, in a new order."""
+    rng, made = random.Random(f"declm:{seed}:moves"), list[tuple[Demo, ...]]()
+    for _ in range(count):
+        chosen = list(demos)
+        for place in rng.sample(range(len(chosen)), max(1, len(chosen) // 4)):
+            alike = [demo for demo in pool.alike(chosen[place]) if demo not in chosen]
+            if alike:
+                chosen[place] = rng.choice(alike)
+        rng.shuffle(chosen)
+        made.append(tuple(chosen))
+    return made
 
 
 def unique(texts: Sequence[str | None]) -> tuple[str | None, ...]:
