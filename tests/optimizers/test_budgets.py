@@ -77,7 +77,7 @@ def test_trials_are_counted_without_the_baseline(trials: int) -> None:
 
 def test_a_budget_below_the_baseline_is_an_error_that_says_so() -> None:
     lm = learner(from_demos)
-    with pytest.raises(dm.BudgetExceeded, match="first scoring of the given program on 36 rows of val") as caught:
+    with pytest.raises(dm.BudgetExceeded, match="first scoring of the given program on 24 rows of val") as caught:
         search(dm.Predict(Sort, lm=lm), budget=dm.Budget(calls=20))
     assert caught.value.limit == "calls"
     assert len(lm.requests) <= 20

@@ -132,7 +132,7 @@ async def _instructions(bench: Bench, found: Harvest, path: str, proposals: int)
     if not proposals or not (brief.solved or brief.failed):
         return (present.instructions,)
     proposed = await _proposed(bench, brief, proposals)
-    clean = [text for text in proposed if not leaks(text, bench.problem.val)]
+    clean = [text for text in proposed if not leaks(text, bench.problem.hidden)]
     if len(clean) < len(proposed):
         quoted = len(proposed) - len(clean)
         bench.troubles.append(f"{quoted} of the instructions proposed for {path!r} quoted rows of val and were dropped")

@@ -30,7 +30,9 @@ class Problem(Generic[M]):
     `train` gives demonstrations and examples; `val` gives the scores that the search compares. The
     `teacher` has the program's predictors, with the program's or another LM. `numbers` maps the
     content hash of a row to its index in the list that the user gave. `stop` is set when the user
-    presses Ctrl-C, right before the search is cancelled: it should then return what it has.
+    presses Ctrl-C, right before the search is cancelled: it should then return what it has. `spare` are rows of
+    val that the budget does not pay for comparing candidates on; the winner may be confirmed on them. `notes`
+    say what the user should know of the search, such as that.
     """
 
     program: M
@@ -47,7 +49,14 @@ class Problem(Generic[M]):
     name: str | None = None
     progress: bool | None = None
     numbers: Mapping[str, int] = field(default_factory=dict[str, int])
+    spare: Sequence[BaseModel] = ()
+    notes: tuple[str, ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def hidden(self) -> list[BaseModel]:
+        """Rows that nothing in a prompt may be made from."""
+        return [*self.val, *self.spare]
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Bench:
             runner.check(problem.val)
             teacher = _teacher(problem, runner, ledger, stack)
             teacher.check(problem.train)
-            made = cls(problem, meter, runner, teacher, ledger)
+            made = cls(problem, meter, runner, teacher, ledger, troubles=list(problem.notes))
             made._check_price()
             yield made
 

@@ -21,7 +21,7 @@ CONFIRM_ROWS = 100
 
 
 def unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[str]) -> list[BaseModel]:
-    """Rows of train, in one random order, that the winner neither shows as demos nor quotes.
+    """Spare rows of val, then rows of train, in one random order, that the winner neither shows as demos nor quotes.
 
     Harvested rows are no test either: those that the given program got right became demos, so it would
     be measured on what it gets wrong.
@@ -32,4 +32,4 @@ def unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[s
     rows = [row for row in problem.train if row_hash(row) not in {*shown, *harvested}]
     rows = [row for row in rows if not any(leaks(text, [row]) for text in texts)]
     random.Random(f"declm:{problem.seed}:confirm").shuffle(rows)
-    return rows
+    return [*problem.spare, *rows]

@@ -8,11 +8,32 @@ from typing import Any
 from declm.optimizers.base import Problem
 from declm.specs import spec
 from declm.state import predictors
+from declm.usage import Budget
 
 _RACED = 0.6
 """Mean share of val that a trial sees before it is finished or raced out."""
 
 _CHARACTERS_PER_TOKEN = 4.0
+
+
+LEAST_CANDIDATES = 6
+"""Candidates that a budget should be able to score on all of val."""
+
+LEAST_ROWS = 24
+"""Rows of val that are used even where the budget pays for fewer candidates."""
+
+
+def affordable(val: int, budget: Budget, steps: int) -> int:
+    """How many rows of val a budget in calls can compare candidates on.
+
+    Args:
+        val: rows that there are.
+        budget: of the search.
+        steps: predictors of the program, each of which takes about one call a row.
+    """
+    if budget.calls is None:
+        return val
+    return min(val, max(LEAST_ROWS, budget.calls // (LEAST_CANDIDATES * steps)))
 
 
 @dataclass(frozen=True, slots=True)

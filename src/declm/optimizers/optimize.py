@@ -14,6 +14,7 @@ from declm.arguments import arguments
 from declm.errors import Interrupted, UsageError
 from declm.module import Module
 from declm.optimizers.base import Accept, M, Optimized, Optimizer, Problem
+from declm.optimizers.forecasts import affordable
 from declm.optimizers.search import JointSearch
 from declm.predictors import Predict
 from declm.specs import row_hash
@@ -184,12 +185,15 @@ def _problem(
     wanted = arguments(program)
     wanted.check(train)
     wanted.check(val)
+    limits = budget or Budget()
+    used = affordable(len(val), limits, len(predictors(program)))
+    paid = f"{limits.calls} calls pay for comparing candidates on {used} of the {len(val)} rows of val"
     return Problem(
         program=program,
         train=train,
-        val=val,
+        val=val[:used],
         metric=metric,
-        budget=budget or Budget(),
+        budget=limits,
         teacher=_teacher(program, teacher),
         proposer=lms.resolve(proposer) if proposer is not None else None,
         seed=seed,
@@ -199,6 +203,8 @@ def _problem(
         name=name,
         progress=progress,
         numbers=numbers,
+        spare=val[used:],
+        notes=(paid,) if used < len(val) else (),
     )
 
 

@@ -14,6 +14,7 @@ killed and started again therefore takes the same decisions, and reads what it h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from declm.errors import LMError, TooManyErrors
 from declm.evaluation import Progress
@@ -26,9 +27,19 @@ from declm.optimizers.forecasts import forecast
 from declm.optimizers.race import estimate
 from declm.optimizers.spaces import Space
 from declm.optimizers.study import Study
+from declm.usage import Budget
 
 REPEATS = 12
 """Points in a row that stand for known states, after which the space counts as exhausted."""
+
+TRIALS = 24
+"""Candidates that are tried where nobody says how many."""
+
+GENERATION = 12
+"""Candidates between two times that the space grows."""
+
+PATIENCE = 2
+"""Generations without a better program after which a search ends."""
 
 FIRST_SHARE = 0.5
 """Share of the trials after which the space grows around the best of them."""
@@ -39,8 +50,9 @@ class JointSearch:
     """The default of `optimize()`.
 
     Args:
-        trials: candidates to try, unless `Budget(trials=...)` says otherwise.
-        proposals: instruction variants asked of the proposer, per predictor.
+        trials: candidates to try, unless `Budget(trials=...)` says otherwise. None takes 24, and goes on under a
+            budget with any other limit as long as that brings better programs.
+        proposals: instruction variants asked of the proposer, per predictor, at first and whenever the space grows.
         parallel: trials in flight; None takes one for a local LM and four for a remote one.
 
     Cost: about `len(val)` calls for the baseline, 16 to `2 * len(train)` for the harvest, `proposals`
@@ -48,7 +60,7 @@ class JointSearch:
     confirmation, each times the LM calls that one run of the program makes.
     """
 
-    trials: int = 24
+    trials: int | None = None
     proposals: int = 4
     parallel: int | None = None
 
@@ -64,7 +76,7 @@ class JointSearch:
         with Bench.over(problem) as bench:
             if self.proposals:
                 bench.check_proposers()
-            bench.announce(forecast(problem, self.trials, self.proposals))
+            bench.announce(forecast(problem, self.trials or TRIALS, self.proposals))
             search, joint = Search(bench), _Joint(self)
             await search.run(joint.explore)
             return search.result(problem, joint.study)
@@ -80,19 +92,45 @@ class _Joint:
     async def explore(self, search: Search) -> None:
         """Harvest, propose, and try candidates until the budget or the space is used up."""
         problem = search.problem
-        wanted = self.options.trials if problem.budget.trials is None else problem.budget.trials
+        wanted = self._wanted(problem)
         if not wanted:
             return
         space = await assemble(search.bench, search.best.scores, self.options.proposals)
         self.study = _opened(search, space, wanted)
         with search.bench.progress(wanted) as bar:
-            points = space.count() - 1
-            first = points if points <= wanted else max(1, round(wanted * FIRST_SHARE))
-            done = await self._loop(search, space, first, bar)
-            if first <= done < wanted:
-                larger = await grown(search.bench, space, search.best.state, self.options.proposals // 2)
-                self.study = _regrown(search, space, larger)
-                await self._loop(search, larger, min(wanted, larger.count() - 1) - done, bar)
+            done = await self._first(search, space, wanted, bar)
+            idle = 0
+            while idle < PATIENCE and (done < wanted or self._goes_on(problem)):
+                larger = await grown(search.bench, space, search.best.state, self.options.proposals)
+                if larger.count() <= done + 1:
+                    return
+                self.study, best = _regrown(search, space, larger), search.best
+                left = min(wanted, larger.count() - 1) - done if done < wanted else GENERATION
+                new = await self._loop(search, larger, min(left, GENERATION), bar)
+                idle = 0 if search.best is not best else idle + 1
+                if done >= wanted and not new:
+                    return
+                done, space = done + new, larger
+
+    def _wanted(self, problem: Problem[Any]) -> int:
+        trials = self.options.trials if problem.budget.trials is None else problem.budget.trials
+        return TRIALS if trials is None else trials
+
+    def _goes_on(self, problem: Problem[Any]) -> bool:
+        """Whether only the budget and the gain limit the trials."""
+        return self.options.trials is None and problem.budget.trials is None and problem.budget != Budget()
+
+    async def _first(self, search: Search, space: Space, wanted: int, bar: Progress) -> int:
+        """What promises most, then new instructions beside the best of that, then what the study asks."""
+        assert self.study is not None
+        points = space.count() - 1
+        if points <= wanted:
+            return await self._loop(search, space, points, bar)
+        first = max(1, round(wanted * FIRST_SHARE))
+        done = await self._loop(search, space, min(first, len(space.openings())), bar)
+        origin = dict.fromkeys(space.sizes(), 0)
+        self.study.open_with(space.beside({**origin, **search.best.choices}, space.bare()))
+        return done + await self._loop(search, space, first - done, bar)
 
     async def _loop(self, search: Search, space: Space, wanted: int, bar: Progress) -> int:
         """Try so many points; returns how many were new."""

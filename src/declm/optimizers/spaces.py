@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -124,6 +124,10 @@ class Space:
             if point not in points and any(point.values()):
                 points.append(point)
         return [*points[:1], *([dict.fromkeys(sizes, 0) | near] if near else []), *points[1:]]
+
+    def bare(self) -> Space:
+        """The space with the present instructions alone."""
+        return replace(self, slots=tuple(replace(slot, instructions=slot.instructions[:1]) for slot in self.slots))
 
     def beside(self, choices: Choices, known: Space) -> list[dict[str, int]]:
         """Points that differ from given choices in one thing, which is new in this space since an earlier one."""

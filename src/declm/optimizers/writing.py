@@ -37,7 +37,7 @@ async def written(
     except (LMError, ParseError) as error:
         bench.troubles.append(f"no {task} for {of.path!r}: {error.message}")
         return None
-    if leaks(text, bench.problem.val):
+    if leaks(text, bench.problem.hidden):
         bench.troubles.append(f"{task} for {of.path!r} quoted rows of val and was dropped")
         return None
     return text
