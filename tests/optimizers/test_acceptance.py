@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from declm.optimizers.acceptance import judge
+from declm.optimizers.acceptance import Evidence, judge
 from declm.optimizers.race import blocks, estimate, loses, mean, paired
 
 Draw = Callable[[random.Random, float], float]
@@ -45,7 +45,7 @@ def simulate(seed: int, draw: Draw, advantages: Sequence[float], rows: int, conf
         return False
     tuned = [draw(rng, c + advantages[best_index]) for c in chances[rows:]]
     plain = [draw(rng, c) for c in chances[rows:]]
-    return judge(baseline, tried, best_index, (tuned, plain), seed, resamples=200).significant
+    return judge(baseline, tried, best_index, Evidence(tuned, plain), seed, resamples=200).significant
 
 
 @pytest.mark.parametrize("draw", [binary, graded])
@@ -65,8 +65,8 @@ def test_a_real_gain_is_found_among_many(draw: Draw, confirm: int, power: float)
 
 def test_a_few_confirmation_rows_without_a_difference_do_not_speak_against_a_gain() -> None:
     baseline, better = [0.0] * 20 + [1.0] * 10, [1.0] * 30
-    alone = judge(baseline, [better], 0, ([], []), 0)
-    backed = judge(baseline, [better], 0, ([1.0] * 4, [1.0] * 4), 0)
+    alone = judge(baseline, [better], 0, Evidence(), 0)
+    backed = judge(baseline, [better], 0, Evidence([1.0] * 4, [1.0] * 4), 0)
     assert (alone.confirm_p, backed.confirm_p) == (None, 0.5)
     assert alone.significant
     assert backed.significant
@@ -75,8 +75,8 @@ def test_a_few_confirmation_rows_without_a_difference_do_not_speak_against_a_gai
 
 def test_confirmation_rows_count_for_and_against() -> None:
     baseline, better = [0.0] * 8 + [1.0] * 22, [1.0] * 6 + [0.0] * 2 + [1.0] * 22
-    alone = judge(baseline, [better], 0, ([], []), 0).p_value
-    wins, losses = ([1.0] * 10, [0.0] * 10), ([0.0] * 10, [1.0] * 10)
+    alone = judge(baseline, [better], 0, Evidence(), 0).p_value
+    wins, losses = Evidence([1.0] * 10, [0.0] * 10), Evidence([0.0] * 10, [1.0] * 10)
     assert judge(baseline, [better], 0, wins, 0).p_value < alone < judge(baseline, [better], 0, losses, 0).p_value
 
 
@@ -85,7 +85,7 @@ def test_more_candidates_make_the_same_gain_less_convincing() -> None:
     baseline = [binary(rng, 0.5) for _ in range(60)]
     winner = [1.0 if i % 6 == 0 else score for i, score in enumerate(baseline)]
     others = [[binary(rng, 0.5) for _ in range(60)] for _ in range(20)]
-    alone, among = judge(baseline, [winner], 0, ([], []), 0), judge(baseline, [*others, winner], 20, ([], []), 0)
+    alone, among = judge(baseline, [winner], 0, Evidence(), 0), judge(baseline, [*others, winner], 20, Evidence(), 0)
     assert alone.p_value <= among.p_value
     assert alone.gain == among.gain == mean(winner) - mean(baseline)
 
@@ -93,7 +93,7 @@ def test_more_candidates_make_the_same_gain_less_convincing() -> None:
 def test_unscored_rows_are_left_out_of_the_test() -> None:
     baseline: list[float | None] = [0.0, None, 0.0, 0.0, 1.0]
     winner: list[float | None] = [1.0, 1.0, None, 1.0, 1.0]
-    verdict = judge(baseline, [winner], 0, ([1.0, None], [0.0, 0.0]), 0)
+    verdict = judge(baseline, [winner], 0, Evidence([1.0, None], [0.0, 0.0]), 0)
     assert (verdict.val_rows, verdict.confirm_rows) == (3, 1)
     assert verdict.gain == 0.75
 
@@ -136,3 +136,11 @@ def test_a_partial_score_is_corrected_for_how_hard_its_rows_were() -> None:
     assert estimate([0.0] * 8, hard_first) == 0.5
     assert estimate([], hard_first) == 0.0
     assert estimate([0.0] * 16, hard_first) == 0.0
+
+
+def test_rows_that_chose_the_winner_among_rivals_say_less() -> None:
+    baseline, better = [0.0, 1.0] * 20, [0.0, 1.0, 1.0, 1.0] * 10
+    more = [1.0] * 6, [0.0] * 6
+    alone, chosen = (judge(baseline, [better], 0, Evidence(*more, rivals), 0).confirm_p for rivals in (1, 3))
+    assert alone is not None
+    assert chosen == pytest.approx(1 - (1 - alone) ** 3)

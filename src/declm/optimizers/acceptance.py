@@ -22,6 +22,15 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """Scores of the winner and of the baseline on the confirmation rows, which chose it among `rivals`."""
+
+    winner: Scores = ()
+    baseline: Scores = ()
+    rivals: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Outcome of the test.
 
@@ -46,7 +55,7 @@ def judge(
     baseline: Scores,
     candidates: Sequence[Scores],
     winner: int,
-    confirm: tuple[Scores, Scores],
+    confirm: Evidence,
     seed: int,
     *,
     resamples: int = 4000,
@@ -57,18 +66,18 @@ def judge(
         baseline: scores on val; None where a row was not scored.
         candidates: scores on val of all candidates tried, None for rows that they did not see.
         winner: index into `candidates`.
-        confirm: scores of winner and baseline on the confirmation rows; may be empty.
+        confirm: what the confirmation rows say; may be empty.
         seed: of the resampling.
         resamples: how many are drawn; the smallest p on val is `1 / (resamples + 1)`.
     """
     val_p = best_of_many(baseline, candidates, seed=seed, resamples=resamples)[winner]
     mine, theirs = paired(candidates[winner], baseline)
-    tuned, plain = paired(*confirm)
+    tuned, plain = paired(confirm.winner, confirm.baseline)
     both = [*mine, *tuned], [*theirs, *plain]
     gain = mean(both[0]) - mean(both[1]) if both[0] else 0.0
     if not tuned:
         return Verdict(val_p, val_p, len(mine), None, 0, gain)
-    confirm_p = _mid_p(tuned, plain)
+    confirm_p = 1.0 - (1.0 - _mid_p(tuned, plain)) ** confirm.rivals  # the best of several (Sidak 1967)
     return Verdict(_stouffer(val_p, len(mine), confirm_p, len(tuned)), val_p, len(mine), confirm_p, len(tuned), gain)
 
 

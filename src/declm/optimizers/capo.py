@@ -16,7 +16,8 @@ from declm.demo import Demo
 from declm.errors import UsageError
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, showing
-from declm.optimizers.core import Candidate, Search, searched
+from declm.optimizers.candidates import Candidate
+from declm.optimizers.core import Search, searched
 from declm.optimizers.harvest import examples
 from declm.optimizers.proposals import words
 from declm.optimizers.trials import length

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic import BaseModel
 
 from declm.optimizers.base import Problem
+from declm.optimizers.candidates import Candidate
 from declm.optimizers.proposals import leaks
+from declm.optimizers.race import Scores, mean, paired
 from declm.specs import row_hash
 from declm.state import ProgramState
 
@@ -20,15 +24,40 @@ CONFIRM_ROWS = 100
 """Confirmation rows at most."""
 
 
-def unseen(problem: Problem[Any], winner: ProgramState, harvested: AbstractSet[str]) -> list[BaseModel]:
-    """Spare rows of val, then rows of train, in one random order, that the winner neither shows as demos nor quotes.
+FINALISTS = 3
+"""Candidates at most that are compared once more, on the confirmation rows."""
+
+
+def finalists(best: Candidate, finished: Sequence[Candidate]) -> list[Candidate]:
+    """The best candidate, and the next ones that it leads by no more than the standard error of that lead."""
+    close = [candidate for candidate in finished if candidate is not best and _is_close(best.scores, candidate.scores)]
+    close.sort(key=lambda candidate: candidate.mean, reverse=True)
+    return [best, *close[: FINALISTS - 1]]
+
+
+def _is_close(best: Scores, other: Scores) -> bool:
+    gaps = [a - b for a, b in zip(*paired(best, other), strict=True)]
+    if len(gaps) < 2:
+        return False
+    lead = sum(gaps) / len(gaps)
+    return lead <= math.sqrt(sum((gap - lead) ** 2 for gap in gaps) / (len(gaps) * (len(gaps) - 1)))
+
+
+def total(*parts: Scores) -> float:
+    """Mean over all scored rows of several lists."""
+    return mean([score for part in parts for score in part])
+
+
+def unseen(problem: Problem[Any], winners: Sequence[ProgramState], harvested: AbstractSet[str]) -> list[BaseModel]:
+    """Spare rows of val, then rows of train, in one random order, that no winner shows as demos or quotes.
 
     Harvested rows are no test either: those that the given program got right became demos, so it would
     be measured on what it gets wrong.
     """
     # Where calls choose among all rows, none would be left; a row is then tested without itself.
-    shown = {demo.row for state in winner.predictors.values() if not state.nearest for demo in state.demos}
-    texts = [state.instructions for state in winner.predictors.values() if state.instructions]
+    states = [state for winner in winners for state in winner.predictors.values()]
+    shown = {demo.row for state in states if not state.nearest for demo in state.demos}
+    texts = {state.instructions for state in states if state.instructions}
     rows = [row for row in problem.train if row_hash(row) not in {*shown, *harvested}]
     rows = [row for row in rows if not any(leaks(text, [row]) for text in texts)]
     random.Random(f"declm:{problem.seed}:confirm").shuffle(rows)

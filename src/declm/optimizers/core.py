@@ -8,22 +8,23 @@ a winner that is returned only if it beats the given program outside of noise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from declm import loops
 from declm.errors import BudgetExceeded, LMError, TooManyErrors
 from declm.evaluation import Progress
-from declm.optimizers.acceptance import Verdict, judge
+from declm.optimizers.acceptance import Evidence, Verdict, judge
 from declm.optimizers.base import M, Optimized, Problem
 from declm.optimizers.bench import Bench
-from declm.optimizers.confirmation import CONFIRM_ROWS, CONFIRM_SHARE, unseen
+from declm.optimizers.candidates import Candidate
+from declm.optimizers.confirmation import CONFIRM_ROWS, CONFIRM_SHARE, finalists, total, unseen
 from declm.optimizers.forecasts import forecast_of
 from declm.optimizers.race import Scores, blocks, loses, mean, paired
 from declm.optimizers.reporting import INTERRUPTED, SearchReport
 from declm.optimizers.study import Study
-from declm.optimizers.trials import Fate, Trial, length
+from declm.optimizers.trials import Trial, length
 from declm.state import ProgramState
 
 OUTAGES = 3
@@ -38,34 +39,11 @@ class Lost(Exception):  # ends the exploration, no error of the user's
 
 
 @dataclass
-class Candidate:
-    """A state to compare; `parent` is the number of the trial that it was made from, `origin` says how."""
-
-    number: int
-    state: ProgramState
-    choices: Mapping[str, int] = field(default_factory=dict[str, int])
-    parent: int | None = None
-    origin: str = ""
-    scores: list[float | None] = field(default_factory=list[float | None])
-    fate: Fate | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean over the rows scored so far; nan if there are none."""
-        return mean(self.scores)
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether it has a score for all rows of val that can be trusted."""
-        return self.fate in ("baseline", "finished")
-
-
-@dataclass
 class Search:
     """One search; `best` is the candidate with the highest score so far, the given program at first.
 
-    `scores` holds what candidates got on val by the hash of their state, `parts` the same of those that were
-    scored on a part of val only.
+    `finished` are the candidates with a score for all of val. `scores` holds what candidates got on val by the
+    hash of their state, `parts` the same of those that were scored on a part of val only.
     """
 
     bench: Bench
@@ -73,6 +51,7 @@ class Search:
     scores: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
     parts: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
     verdict: Verdict | None = None
+    finished: list[Candidate] = field(default_factory=list[Candidate])
     stopped: str | None = None
     reached: str | None = None
     outages: int = 0
@@ -110,7 +89,7 @@ class Search:
             BudgetExceeded: the budget does not even cover the given program on val.
         """
         await self._score_given()
-        confirm: tuple[Scores, Scores] = [], []
+        confirm = Evidence()
         try:
             try:
                 await explore(self)
@@ -276,8 +255,10 @@ class Search:
         self.trials.append(trial)
         if candidate.scores and trial.fate != "outage":  # an outage says nothing about the candidate
             (self.parts if trial.fate == "sampled" else self.scores).setdefault(candidate.state.hash, candidate.scores)
-            if trial.fate == "finished" and self._wins(candidate):
-                self._best = candidate
+            if trial.fate == "finished":
+                self.finished.append(candidate)
+                if self._wins(candidate):
+                    self._best = candidate
         return trial
 
     def close(self, group: Sequence[Candidate]) -> int:
@@ -304,24 +285,31 @@ class Search:
 
     # --- the end
 
-    async def _confirmation(self) -> tuple[Scores, Scores]:
-        """Scores of the winner and of the given program on rows that played no part in the search."""
+    async def _confirmation(self) -> Evidence:
+        """Scores of the finalists and of the given program on rows that played no part in the search; the best wins.
+
+        On val alone the luckiest of candidates that are about as good would win.
+        """
         if self.best is self.baseline:
-            return [], []
-        rows = unseen(self.problem, self.best.state, self.bench.harvested)[:CONFIRM_ROWS]
-        while rows and not self.bench.affords(2 * len(rows), 1.0):
-            rows = rows[: len(rows) // 2]
+            return Evidence()
+        rivals = finalists(self.best, self.finished)
+        rows = unseen(self.problem, [rival.state for rival in rivals], self.bench.harvested)[:CONFIRM_ROWS]
+        while rows and not self.bench.affords((len(rivals) + 1) * len(rows), 1.0):
+            rivals, rows = (rivals[:-1], rows) if len(rivals) > 1 else (rivals, rows[: len(rows) // 2])
         try:
-            mine = await self.bench.scores_of(self.best.state, rows)
             theirs = await self.bench.scores_of(self.baseline.state, rows)
+            found = [await self.bench.scores_of(rival.state, rows) for rival in rivals]
         except BudgetExceeded:
-            return [], []
+            return Evidence()
         except (TooManyErrors, LMError) as error:
             self.bench.troubles.append(f"no confirmation on further rows: {error.message}")
-            return [], []
-        return mine, theirs
+            return Evidence()
+        places = range(len(rivals))
+        first = max(places, key=lambda place: total(rivals[place].scores, found[place]))
+        self._best = rivals[first]
+        return Evidence(found[first], theirs, len(rivals))
 
-    def _judged(self, confirm: tuple[Scores, Scores]) -> Verdict | None:
+    def _judged(self, confirm: Evidence) -> Verdict | None:
         """Test the winner against the given program."""
         if self.best is self.baseline:
             return None

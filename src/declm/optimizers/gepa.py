@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from declm.errors import LMError, TooManyErrors, UsageError
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bench import Traced
-from declm.optimizers.core import Candidate, Search, searched
+from declm.optimizers.candidates import Candidate
+from declm.optimizers.core import Search, searched
 from declm.optimizers.harvest import lesson
 from declm.optimizers.writing import brief, instructed, written
 from declm.specs import row_hash

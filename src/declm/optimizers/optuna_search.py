@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from declm.demo import Demo
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, showing
-from declm.optimizers.core import Candidate, Search, searched
+from declm.optimizers.candidates import Candidate
+from declm.optimizers.core import Search, searched
 from declm.optimizers.study import Study
 
 

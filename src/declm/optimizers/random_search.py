@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, LabeledFewShot, labels, showing
-from declm.optimizers.core import Candidate, Search, searched
+from declm.optimizers.candidates import Candidate
+from declm.optimizers.core import Search, searched
 
 
 @dataclass(frozen=True)

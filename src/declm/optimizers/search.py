@@ -22,7 +22,8 @@ from declm.optimizers.assembly import assemble, grown
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bench import Bench
 from declm.optimizers.calibration import calibrate
-from declm.optimizers.core import Candidate, Search
+from declm.optimizers.candidates import Candidate
+from declm.optimizers.core import Search
 from declm.optimizers.forecasts import forecast
 from declm.optimizers.race import estimate
 from declm.optimizers.spaces import Space

@@ -19,7 +19,8 @@ from declm.demo import Demo
 from declm.errors import LMError, TooManyErrors, UsageError
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bench import Traced
-from declm.optimizers.core import Candidate, Search, searched
+from declm.optimizers.candidates import Candidate
+from declm.optimizers.core import Search, searched
 from declm.optimizers.harvest import lesson
 from declm.optimizers.proposals import Example
 from declm.optimizers.race import mean

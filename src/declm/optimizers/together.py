@@ -14,7 +14,7 @@ from operator import add
 from typing import Any
 
 from declm.errors import BudgetExceeded, LMError, TooManyErrors, UsageError
-from declm.optimizers.acceptance import Verdict, judge
+from declm.optimizers.acceptance import Evidence, Verdict, judge
 from declm.optimizers.base import M, Optimized, Optimizer, Problem
 from declm.optimizers.reporting import SearchReport
 from declm.optimizers.study import Study
@@ -95,7 +95,7 @@ def _joined(
     verdict: Verdict | None = None
     if best is not given:
         scores = [[*t.scores, *[None] * (len(problem.val) - len(t.scores))] for t in rest]
-        verdict = judge(given.scores, scores, rest.index(best), ([], []), problem.seed)
+        verdict = judge(given.scores, scores, rest.index(best), Evidence(), problem.seed)
     accepted = verdict is not None and (problem.accept == "best" or verdict.significant)
     report = SearchReport(
         program=type(problem.program).__name__,
