@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from declm.version import __version__
 
 if TYPE_CHECKING:
-    from declm import data, metrics
+    from declm import data, metrics, optimizers
     from declm.demo import Demo
     from declm.errors import (
         AuthError,
@@ -135,13 +135,14 @@ __all__ = [
     "fill",
     "metrics",
     "optimize",
+    "optimizers",
     "parse",
     "parse_partial",
     "predict",
     "spec",
 ]
 
-_SUBMODULES = frozenset({"data", "metrics"})
+_SUBMODULES = frozenset({"data", "metrics", "optimizers"})
 
 # Home of every other name; the errors, which all live in one module, are what is left over.
 _HOMES = {

@@ -4,6 +4,7 @@ from declm.optimizers.base import Optimized, Optimizer, Problem
 from declm.optimizers.bootstrapping import BootstrapFewShot, LabeledFewShot
 from declm.optimizers.capo import CAPO
 from declm.optimizers.copro import COPRO
+from declm.optimizers.costs import Cost, Limits
 from declm.optimizers.gepa import GEPA
 from declm.optimizers.mipro import MIPROv2
 from declm.optimizers.nearest import KNNFewShot
@@ -23,10 +24,12 @@ __all__ = [
     "SIMBA",
     "BetterTogether",
     "BootstrapFewShot",
+    "Cost",
     "InferRules",
     "JointSearch",
     "KNNFewShot",
     "LabeledFewShot",
+    "Limits",
     "MIPROv2",
     "Optimized",
     "Optimizer",

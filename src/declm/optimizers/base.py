@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ from pydantic import BaseModel
 from declm import protocols
 from declm.errors import UsageError
 from declm.module import Module
+from declm.optimizers.costs import Limits
 from declm.optimizers.reporting import SearchReport
+from declm.optimizers.trials import Trial
 from declm.usage import Budget, Usage
 
 if TYPE_CHECKING:
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Module)
 
 Accept = Literal["significant", "best"]
+
+Objective = Literal["tokens", "usd", "seconds"]
+
+_COSTS: Mapping[Objective, Callable[[Trial], float]] = {
+    "tokens": lambda trial: trial.cost.tokens,
+    "usd": lambda trial: trial.cost.usd,
+    "seconds": lambda trial: trial.cost.seconds,
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Problem(Generic[M]):
     content hash of a row to its index in the list that the user gave. `stop` is set when the user
     presses Ctrl-C, right before the search is cancelled: it should then return what it has. `spare` are rows of
     val that the budget does not pay for comparing candidates on; the winner may be confirmed on them. `notes`
-    say what the user should know of the search, such as that.
+    say what the user should know of the search, such as that. `limits` hold for one run of the program returned.
     """
 
     program: M
@@ -51,6 +62,7 @@ class Problem(Generic[M]):
     numbers: Mapping[str, int] = field(default_factory=dict[str, int])
     spare: Sequence[BaseModel] = ()
     notes: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -78,6 +90,41 @@ class Optimized(Generic[M]):
     report: SearchReport
     study: optuna.Study
     usage: Usage
+
+    def pareto(self, objective: Objective = "tokens") -> tuple[Trial, ...]:
+        """The trials scored on all of val that no other one beats in score and cost, the cheapest first.
+
+        Args:
+            objective: the cost of one run: `tokens`, `usd` or `seconds`.
+        """
+        cost = _COSTS[objective]
+        whole = [t for t in self.report.trials if t.fate in ("baseline", "finished") and not math.isnan(t.score)]
+        found: list[Trial] = []
+        for trial in sorted(whole, key=lambda t: (cost(t), -t.score)):
+            if not found or trial.score > found[-1].score:
+                found.append(trial)
+        return tuple(found)
+
+    def pick(
+        self, *, max_tokens: float | None = None, max_usd: float | None = None, max_seconds: float | None = None
+    ) -> M:
+        """The program with the highest score on val among those that were scored whole and cost no more per run.
+
+        What it gains was not tested; the returned `program` is the one that was.
+
+        Raises:
+            UsageError: no program is that cheap; says what the cheapest one costs.
+        """
+        limits = Limits(max_tokens, max_usd, max_seconds)
+        whole = [t for t in self.report.trials if t.fate in ("baseline", "finished") and not math.isnan(t.score)]
+        cheap = [trial for trial in whole if limits.allow(trial.cost)]
+        if not cheap:
+            least = min(whole, key=lambda trial: trial.cost.tokens).cost
+            raise UsageError(
+                f"no program of this search keeps {limits} a run; the cheapest takes "
+                f"{least.tokens:.0f} tokens, ${least.usd:.6f} and {least.seconds:.3f} s"
+            )
+        return self.program.with_state(max(cheap, key=lambda trial: (trial.score, -trial.cost.tokens)).state)
 
     def __repr__(self) -> str:
         return f"Optimized(score={self.score:.3f}, baseline={self.baseline:.3f})\n{self.report}"

@@ -20,6 +20,7 @@ from declm import loops, protocols, settings
 from declm.errors import UsageError
 from declm.evaluation import ErrorLimit, Ledger, Progress, RowResult, Runner, progress
 from declm.optimizers.base import Problem
+from declm.optimizers.costs import Cost
 from declm.optimizers.forecasts import Forecast
 from declm.predictors import Predict
 from declm.specs import row_hash
@@ -70,6 +71,7 @@ class Bench:
         default_factory=dict[tuple[str, int, bool], dict[str, Traced]]
     )
     _cost: Usage = field(default_factory=Usage)
+    _runs: dict[str, list[Cost]] = field(default_factory=dict[str, list[Cost]])
 
     @classmethod
     @contextmanager
@@ -128,6 +130,16 @@ class Bench:
         """The budget limit that is nearest to its end."""
         shares = self._shares(Usage())
         return max(shares, key=lambda name: shares[name]) if shares else "trials"
+
+    def cost(self, state: ProgramState) -> Cost:
+        """What one run under a state has cost so far, on average."""
+        runs = self._runs.get(state.hash, ())
+        count = max(1, len(runs))
+        return Cost(
+            sum(run.tokens for run in runs) / count,
+            sum(run.usd for run in runs) / count,
+            sum(run.seconds for run in runs) / count,
+        )
 
     def proposer(self, path: str) -> protocols.LM:
         """The LM that writes instructions for a predictor: the problem's, else the predictor's own.
@@ -230,6 +242,8 @@ class Bench:
         def count(result: RowResult[Any, Any]) -> None:
             self.runs += 1
             self._cost = self._cost + result.usage
+            known = self._runs.setdefault(state.hash, [])
+            known.append(Cost(result.usage.tokens, result.usage.usd, result.seconds))
             if result.restored:
                 self.meter.charge(result.usage)
             if own or result.outcome == "unscored":

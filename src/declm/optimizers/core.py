@@ -20,6 +20,7 @@ from declm.optimizers.base import M, Optimized, Problem
 from declm.optimizers.bench import Bench
 from declm.optimizers.candidates import Candidate
 from declm.optimizers.confirmation import CONFIRM_ROWS, CONFIRM_SHARE, finalists, total, unseen
+from declm.optimizers.costs import Limits
 from declm.optimizers.forecasts import forecast_of
 from declm.optimizers.race import Scores, blocks, loses, mean, paired
 from declm.optimizers.reporting import INTERRUPTED, SearchReport
@@ -116,8 +117,15 @@ class Search:
                 limit=error.limit,
             ) from error
         self._baseline = self._best = Candidate(0, state, scores=scores, fate="baseline")
-        self.trials.append(Trial(0, {}, state, mean(scores), rows, "baseline", scores=tuple(scores)))
+        self.trials.append(
+            Trial(0, {}, state, mean(scores), rows, "baseline", scores=tuple(scores), cost=self.bench.cost(state))
+        )
         self.scores[state.hash] = scores
+        if self._is_dear:
+            self.bench.troubles.append(
+                f"the given program does not keep the limits of a run ({self.problem.limits}): "
+                "the best one that does is returned, whatever it gains"
+            )
 
     # --- comparing candidates
 
@@ -201,17 +209,33 @@ class Search:
         not on which reply came first: a search that is resumed decides as before.
         """
         racing, rival, rows = self._new(group), self.best.scores, len(self.problem.val)
-        for start, stop in blocks(rows) if drop else [(0, rows)]:
+        for start, stop in self._blocks(drop):
             room = [c for i, c in enumerate(racing, 1) if self.affords(i * (stop - start))]
             for candidate in racing[len(room) :]:
                 candidate.fate = "stopped"
             await loops.together(self._score(candidate, start, stop) for candidate in room)
             for candidate in room:
-                if drop and candidate.fate is None and stop < rows and loses(candidate.scores, rival):
+                if candidate.fate is None and not self.problem.limits.allow(self.bench.cost(candidate.state)):
+                    candidate.fate = "too costly"
+                elif (
+                    drop
+                    and not self._is_dear
+                    and candidate.fate is None
+                    and stop < rows
+                    and loses(candidate.scores, rival)
+                ):
                     candidate.fate = "raced out"
             racing = [candidate for candidate in room if candidate.fate is None]
         for candidate in racing:
             candidate.fate = "finished"
+
+    def _blocks(self, drop: bool) -> list[tuple[int, int]]:
+        """Spans of val between which a candidate may be dropped."""
+        rows = len(self.problem.val)
+        if drop:
+            return blocks(rows)
+        first = blocks(rows)[0][1]
+        return [(0, rows)] if self.problem.limits == Limits() or first == rows else [(0, first), (first, rows)]
 
     def _new(self, group: Sequence[Candidate]) -> list[Candidate]:
         """The candidates whose state has not been tried; the others are marked as repeated."""
@@ -241,6 +265,7 @@ class Search:
         unscored = sum(score is None for score in candidate.scores)
         if candidate.fate != "sampled" and unscored > LOST_SHARE * len(candidate.scores):
             candidate.fate = "outage"
+        cost = self.bench.cost(candidate.state)
         trial = Trial(
             candidate.number,
             candidate.choices,
@@ -251,6 +276,8 @@ class Search:
             candidate.parent,
             candidate.origin,
             tuple(candidate.scores),
+            cost,
+            self.problem.limits.excess(cost) if candidate.scores else {},
         )
         self.trials.append(trial)
         if candidate.scores and trial.fate != "outage":  # an outage says nothing about the candidate
@@ -279,9 +306,14 @@ class Search:
     def _wins(self, candidate: Candidate) -> bool:
         """Higher mean on the rows of val that both have a score for; at equal means the shorter prompt."""
         mine, theirs = map(mean, paired(candidate.scores, self.best.scores))
-        if mine != theirs:
-            return mine > theirs
+        if mine != theirs or self._is_dear:
+            return mine > theirs or self._is_dear
         return length(candidate.state) < length(self.best.state)
+
+    @property
+    def _is_dear(self) -> bool:
+        """Whether the best so far is the given program, and it costs more than is allowed: any other will do."""
+        return self.best is self.baseline and not self.problem.limits.allow(self.bench.cost(self.best.state))
 
     # --- the end
 
@@ -321,7 +353,8 @@ class Search:
 
     def result(self, problem: Problem[M], study: Study | None = None) -> Optimized[M]:
         """The winner if it is accepted, else the given program, and the report."""
-        accepted = self.verdict is not None and (problem.accept == "best" or self.verdict.significant)
+        forced = problem.accept == "best" or not self.problem.limits.allow(self.bench.cost(self.baseline.state))
+        accepted = self.verdict is not None and (forced or self.verdict.significant)
         best = self.best if accepted else self.baseline
         report = SearchReport(
             program=type(problem.program).__name__,

@@ -14,6 +14,7 @@ from declm.arguments import arguments
 from declm.errors import Interrupted, UsageError
 from declm.module import Module
 from declm.optimizers.base import Accept, M, Optimized, Optimizer, Problem
+from declm.optimizers.costs import Limits
 from declm.optimizers.forecasts import affordable
 from declm.optimizers.search import JointSearch
 from declm.predictors import Predict
@@ -44,6 +45,7 @@ def optimize(
     proposer: protocols.LM | str | None = None,
     accept: Accept = "significant",
     max_demos: int = 32,
+    limits: Limits | None = None,
     concurrency: int | None = None,
     progress: bool | None = None,
 ) -> Optimized[M]:
@@ -67,6 +69,7 @@ def optimize(
         accept: `"significant"` returns the given program unless the gain is above noise,
             `"best"` returns the highest score.
         max_demos: demonstrations per predictor at most.
+        limits: what one run of the returned program may cost on average; dearer candidates are dropped early.
         concurrency: calls in flight; default what suits the LM.
         progress: False prints nothing; None shows a bar in terminals and notebooks.
 
@@ -115,6 +118,7 @@ def optimize(
         proposer=proposer,
         accept=accept,
         max_demos=max_demos,
+        limits=limits,
         concurrency=concurrency,
         progress=progress,
     )
@@ -140,6 +144,7 @@ async def aoptimize(
     proposer: protocols.LM | str | None = None,
     accept: Accept = "significant",
     max_demos: int = 32,
+    limits: Limits | None = None,
     concurrency: int | None = None,
     progress: bool | None = None,
 ) -> Optimized[M]:
@@ -156,6 +161,7 @@ async def aoptimize(
         proposer=proposer,
         accept=accept,
         max_demos=max_demos,
+        limits=limits,
         concurrency=concurrency,
         progress=progress,
     )
@@ -175,6 +181,7 @@ def _problem(
     proposer: protocols.LM | str | None,
     accept: Accept,
     max_demos: int,
+    limits: Limits | None,
     concurrency: int | None,
     progress: bool | None,
 ) -> Problem[M]:
@@ -185,20 +192,21 @@ def _problem(
     wanted = arguments(program)
     wanted.check(train)
     wanted.check(val)
-    limits = budget or Budget()
-    used = affordable(len(val), limits, len(predictors(program)))
-    paid = f"{limits.calls} calls pay for comparing candidates on {used} of the {len(val)} rows of val"
+    most = budget or Budget()
+    used = affordable(len(val), most, len(predictors(program)))
+    paid = f"{most.calls} calls pay for comparing candidates on {used} of the {len(val)} rows of val"
     return Problem(
         program=program,
         train=train,
         val=val[:used],
         metric=metric,
-        budget=limits,
+        budget=most,
         teacher=_teacher(program, teacher),
         proposer=lms.resolve(proposer) if proposer is not None else None,
         seed=seed,
         accept=accept,
         max_demos=max_demos,
+        limits=limits or Limits(),
         concurrency=concurrency,
         name=name,
         progress=progress,

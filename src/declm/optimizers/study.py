@@ -61,6 +61,8 @@ class Study:
         opened = self._open.pop(number)
         for name, attribute in trial.attributes.items():
             opened.set_user_attr(name, attribute)
+        for name, excess in trial.excess.items():
+            opened.set_constraint(name, excess)
         state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
         self.optuna.tell(opened, value, state=state)
 

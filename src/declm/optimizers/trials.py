@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from declm.optimizers.costs import Cost
 from declm.state import ProgramState
 
-Fate = Literal["baseline", "finished", "raced out", "repeated", "stopped", "outage", "sampled"]
+Fate = Literal["baseline", "finished", "raced out", "repeated", "stopped", "outage", "sampled", "too costly"]
 """How a trial ended.
 
 `baseline`: the program as given. `finished`: scored on all rows of val. `raced out`: beaten early.
 `repeated`: its choices stand for a state that was tried before, so it cost nothing. `stopped`: the
 budget ran out. `outage`: the provider failed, which says nothing about the candidate. `sampled`: scored
-on some rows of val only.
+on some rows of val only. `too costly`: one run of it costs more than `optimize(limits=...)` allows.
 """
 
 
@@ -25,7 +26,8 @@ class Trial:
     `score` is the mean over the scored ones of the `rows` first rows of val, nan if there are none;
     only a candidate with all rows of val counts as finished. `parent` is the number of the trial that the
     candidate was made from, `origin` says how, where the optimizer makes candidates from candidates.
-    `scores` are those of the rows of val, in order, None where there is none.
+    `scores` are those of the rows of val, in order, None where there is none; `cost` is that of one run,
+    `excess` by how much it passes each limit, as a share.
     """
 
     number: int
@@ -37,6 +39,8 @@ class Trial:
     parent: int | None = None
     origin: str = ""
     scores: tuple[float | None, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+    excess: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def attributes(self) -> dict[str, str | int]:
