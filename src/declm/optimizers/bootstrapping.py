@@ -19,7 +19,8 @@ from declm.errors import TooManyErrors, UsageError
 from declm.module import Module
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bench import Bench, Traced
-from declm.optimizers.core import OUTAGES, Search, searched
+from declm.optimizers.core import OUTAGES, Search
+from declm.optimizers.ending import searched
 from declm.optimizers.harvest import labeled, level, varied
 from declm.optimizers.pools import Pool
 from declm.specs import row_hash

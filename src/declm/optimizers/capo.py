@@ -17,7 +17,8 @@ from declm.errors import UsageError
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, showing
 from declm.optimizers.candidates import Candidate
-from declm.optimizers.core import Search, searched
+from declm.optimizers.core import Search
+from declm.optimizers.ending import searched
 from declm.optimizers.harvest import examples
 from declm.optimizers.proposals import words
 from declm.optimizers.trials import length

@@ -7,24 +7,20 @@ a winner that is returned only if it beats the given program outside of noise.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from declm import loops
 from declm.errors import BudgetExceeded, LMError, TooManyErrors
 from declm.evaluation import Progress
-from declm.optimizers.acceptance import Evidence, Verdict, judge
-from declm.optimizers.base import M, Optimized, Problem
+from declm.optimizers.acceptance import Verdict
+from declm.optimizers.base import Problem
 from declm.optimizers.bench import Bench
 from declm.optimizers.candidates import Candidate
-from declm.optimizers.confirmation import CONFIRM_ROWS, CONFIRM_SHARE, finalists, total, unseen
+from declm.optimizers.confirmation import CONFIRM_SHARE
 from declm.optimizers.costs import Limits
-from declm.optimizers.forecasts import forecast_of
-from declm.optimizers.race import Scores, blocks, loses, mean, paired
-from declm.optimizers.reporting import INTERRUPTED, SearchReport
-from declm.optimizers.study import Study
+from declm.optimizers.race import blocks, loses, mean, paired
 from declm.optimizers.trials import Trial, length
 from declm.state import ProgramState
 
@@ -59,7 +55,7 @@ class Search:
     _baseline: Candidate | None = None
     _best: Candidate | None = None
     _made: int = 0
-    _bar: Progress | None = None
+    bar: Progress | None = None
 
     @property
     def problem(self) -> Problem[Any]:
@@ -78,36 +74,21 @@ class Search:
         assert self._best is not None
         return self._best
 
+    @best.setter
+    def best(self, candidate: Candidate) -> None:
+        self._best = candidate
+
     @property
     def width(self) -> int:
         """Candidates in flight that suit the LM: a local one does best with one prefix at a time."""
         return 4 if self.bench.concurrency > 4 else 1
 
-    async def run(self, explore: Callable[[Search], Awaitable[None]]) -> None:
-        """Score the given program, explore within the limits, and judge the winner.
+    async def begin(self) -> None:
+        """Score the given program.
 
         Raises:
-            BudgetExceeded: the budget does not even cover the given program on val.
+            BudgetExceeded: the budget does not even cover that.
         """
-        await self._score_given()
-        confirm = Evidence()
-        try:
-            try:
-                await explore(self)
-            except BudgetExceeded as error:
-                self.stopped = error.limit
-            except Lost:
-                pass  # the troubles say what happened
-            except (TooManyErrors, LMError) as error:
-                self.bench.troubles.append(f"the search ended early: {error.message}")
-            confirm = await self._confirmation()
-        except asyncio.CancelledError:
-            if not self.problem.stop.is_set():
-                raise
-            self.stopped = INTERRUPTED
-        self.verdict = self._judged(confirm)
-
-    async def _score_given(self) -> None:
         state, rows = self.problem.program.state, len(self.problem.val)
         try:
             scores = await self.bench.scores(state, 0, rows)
@@ -149,8 +130,8 @@ class Search:
             waiting = waiting[len(group) :]
             await self.race(group, drop=drop)
             found += [self.enter(candidate) for candidate in group]
-            if self._bar is not None:
-                self._bar.advance(len(group), self.figures)
+            if self.bar is not None:
+                self.bar.advance(len(group), self.figures)
             self.close(group)
         return found
 
@@ -314,96 +295,3 @@ class Search:
     def _is_dear(self) -> bool:
         """Whether the best so far is the given program, and it costs more than is allowed: any other will do."""
         return self.best is self.baseline and not self.problem.limits.allow(self.bench.cost(self.best.state))
-
-    # --- the end
-
-    async def _confirmation(self) -> Evidence:
-        """Scores of the finalists and of the given program on rows that played no part in the search; the best wins.
-
-        On val alone the luckiest of candidates that are about as good would win.
-        """
-        if self.best is self.baseline:
-            return Evidence()
-        rivals = finalists(self.best, self.finished)
-        rows = unseen(self.problem, [rival.state for rival in rivals], self.bench.harvested)[:CONFIRM_ROWS]
-        while rows and not self.bench.affords((len(rivals) + 1) * len(rows), 1.0):
-            rivals, rows = (rivals[:-1], rows) if len(rivals) > 1 else (rivals, rows[: len(rows) // 2])
-        try:
-            theirs = await self.bench.scores_of(self.baseline.state, rows)
-            found = [await self.bench.scores_of(rival.state, rows) for rival in rivals]
-        except BudgetExceeded:
-            return Evidence()
-        except (TooManyErrors, LMError) as error:
-            self.bench.troubles.append(f"no confirmation on further rows: {error.message}")
-            return Evidence()
-        places = range(len(rivals))
-        first = max(places, key=lambda place: total(rivals[place].scores, found[place]))
-        self._best = rivals[first]
-        return Evidence(found[first], theirs, len(rivals))
-
-    def _judged(self, confirm: Evidence) -> Verdict | None:
-        """Test the winner against the given program."""
-        if self.best is self.baseline:
-            return None
-        seen = {**self.parts, **self.scores}
-        tried = {key: scores for key, scores in seen.items() if key != self.baseline.state.hash}
-        padded = [_padded(scores, len(self.problem.val)) for scores in tried.values()]
-        winner = list(tried).index(self.best.state.hash)
-        return judge(self.baseline.scores, padded, winner, confirm, self.problem.seed)
-
-    def result(self, problem: Problem[M], study: Study | None = None) -> Optimized[M]:
-        """The winner if it is accepted, else the given program, and the report."""
-        forced = problem.accept == "best" or not self.problem.limits.allow(self.bench.cost(self.baseline.state))
-        accepted = self.verdict is not None and (forced or self.verdict.significant)
-        best = self.best if accepted else self.baseline
-        report = SearchReport(
-            program=type(problem.program).__name__,
-            trials=tuple(self.trials),
-            baseline=self.baseline.mean,
-            best=self.best.mean,
-            best_number=self.best.number,
-            rows=len(problem.val),
-            accepted=accepted,
-            verdict=self.verdict,
-            stopped=self.stopped,
-            troubles=tuple(self.bench.troubles),
-            differences=tuple(self.baseline.state.diff(self.best.state)),
-            usage=self.bench.usage,
-        )
-        return Optimized(
-            program=problem.program.with_state(best.state),
-            score=best.mean,
-            baseline=self.baseline.mean,
-            report=report,
-            study=(study or Study.of(self.trials, problem.seed)).optuna,
-            usage=self.bench.usage,
-        )
-
-
-async def searched(
-    problem: Problem[M], explore: Callable[[Search], Awaitable[None]], *, trials: int, runs: int = 0, texts: int = 0
-) -> Optimized[M]:
-    """Open a bench, say what the search will cost, and run it.
-
-    Args:
-        problem: what is searched.
-        explore: makes candidates and lets the search compare them.
-        trials: candidates that it will compare on all of val, at most.
-        runs: runs of the program besides: on train, or on parts of val.
-        texts: texts that it will let the proposer write.
-
-    Raises:
-        BudgetExceeded: the budget does not even cover the given program on val.
-    """
-    with Bench.over(problem) as bench:
-        if texts:
-            bench.check_proposers()
-        bench.announce(forecast_of(problem, trials, runs, texts))
-        with bench.progress(trials) as bar:
-            search = Search(bench, _bar=bar)
-            await search.run(explore)
-        return search.result(problem)
-
-
-def _padded(scores: Scores, rows: int) -> list[float | None]:
-    return [*scores, *[None] * (rows - len(scores))]

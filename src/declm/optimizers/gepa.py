@@ -21,7 +21,8 @@ from declm.errors import LMError, TooManyErrors, UsageError
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bench import Traced
 from declm.optimizers.candidates import Candidate
-from declm.optimizers.core import Search, searched
+from declm.optimizers.core import Search
+from declm.optimizers.ending import searched
 from declm.optimizers.harvest import lesson
 from declm.optimizers.writing import brief, instructed, written
 from declm.specs import row_hash

@@ -15,7 +15,8 @@ from declm.arguments import arguments
 from declm.errors import UsageError
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, labels
-from declm.optimizers.core import Search, searched
+from declm.optimizers.core import Search
+from declm.optimizers.ending import searched
 from declm.state import ProgramState
 
 

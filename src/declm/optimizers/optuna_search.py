@@ -15,7 +15,8 @@ from declm.demo import Demo
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, showing
 from declm.optimizers.candidates import Candidate
-from declm.optimizers.core import Search, searched
+from declm.optimizers.core import Search
+from declm.optimizers.ending import searched
 from declm.optimizers.study import Study
 
 

@@ -51,3 +51,8 @@ def estimate(candidate: Scores, incumbent: Scores) -> float:
     if not mine:
         return 0.0
     return min(1.0, max(0.0, mean(incumbent) + mean(mine) - mean(theirs)))
+
+
+def padded(scores: Scores, rows: int) -> list[float | None]:
+    """Scores with None for the rows that were not reached."""
+    return [*scores, *[None] * (rows - len(scores))]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, LabeledFewShot, labels, showing
 from declm.optimizers.candidates import Candidate
-from declm.optimizers.core import Search, searched
+from declm.optimizers.core import Search
+from declm.optimizers.ending import searched
 
 
 @dataclass(frozen=True)

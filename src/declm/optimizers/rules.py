@@ -11,7 +11,8 @@ from declm import loops
 from declm.optimizers.base import M, Optimized, Problem, at_least
 from declm.optimizers.bootstrapping import BootstrapFewShot, labels
 from declm.optimizers.candidates import Candidate
-from declm.optimizers.core import Search, searched
+from declm.optimizers.core import Search
+from declm.optimizers.ending import searched
 from declm.optimizers.harvest import examples
 from declm.optimizers.writing import brief, instructed, written
 from declm.state import predictors

@@ -24,6 +24,7 @@ from declm.optimizers.bench import Bench
 from declm.optimizers.calibration import calibrate
 from declm.optimizers.candidates import Candidate
 from declm.optimizers.core import Search
+from declm.optimizers.ending import result, run
 from declm.optimizers.forecasts import forecast
 from declm.optimizers.race import estimate
 from declm.optimizers.spaces import Space
@@ -79,8 +80,8 @@ class JointSearch:
                 bench.check_proposers()
             bench.announce(forecast(problem, self.trials or TRIALS, self.proposals))
             search, joint = Search(bench), _Joint(self)
-            await search.run(joint.explore)
-            return search.result(problem, joint.study)
+            await run(search, joint.explore)
+            return result(search, problem, joint.study)
 
 
 @dataclass

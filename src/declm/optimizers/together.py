@@ -16,6 +16,7 @@ from typing import Any
 from declm.errors import BudgetExceeded, LMError, TooManyErrors, UsageError
 from declm.optimizers.acceptance import Evidence, Verdict, judge
 from declm.optimizers.base import M, Optimized, Optimizer, Problem
+from declm.optimizers.race import padded
 from declm.optimizers.reporting import SearchReport
 from declm.optimizers.study import Study
 from declm.optimizers.trials import Trial
@@ -94,7 +95,7 @@ def _joined(
     best = next((t for t in rest if t.state.hash == winner.program.state.hash and t.fate == "finished"), given)
     verdict: Verdict | None = None
     if best is not given:
-        scores = [[*t.scores, *[None] * (len(problem.val) - len(t.scores))] for t in rest]
+        scores = [padded(t.scores, len(problem.val)) for t in rest]
         verdict = judge(given.scores, scores, rest.index(best), Evidence(), problem.seed)
     accepted = verdict is not None and (problem.accept == "best" or verdict.significant)
     report = SearchReport(
