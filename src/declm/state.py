@@ -48,6 +48,7 @@ class PredictorState(_Hashed):
     `templates` overrides template parts (`system`, `user`, ...) by text; `biases` add to the
     log-probabilities of closed outputs, by key and value (see `declm.formats.choices`). With `nearest`, a
     call shows only so many of the demos: those whose inputs are most alike to its own, the most alike last.
+    `variants` are states for other LMs by the name of their model: a call takes that of its LM, if there is one.
     """
 
     instructions: str | None = None
@@ -58,6 +59,11 @@ class PredictorState(_Hashed):
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     templates: dict[str, str] = Field(default_factory=dict[str, str])
     biases: dict[str, dict[str, float]] = Field(default_factory=dict[str, dict[str, float]])
+    variants: dict[str, PredictorState] = Field(default_factory=dict[str, "PredictorState"])
+
+    def variant(self, model: str) -> PredictorState:
+        """What holds for an LM of this model."""
+        return self.variants.get(model, self) if self.variants else self
 
     @cached_property
     def hash(self) -> str:
@@ -74,6 +80,12 @@ class PredictorState(_Hashed):
             if name == "demos":
                 new = sum(demo not in mine for demo in theirs)
                 found.append(f"demos: {len(mine)} -> {len(theirs)}" + (f" ({new} new)" if mine and new else ""))
+            elif name == "variants":
+                found += [
+                    f"for {model}: {line}"
+                    for model, state in theirs.items()
+                    for line in mine.get(model, self).differences(state)
+                ]
             elif name == "biases":
                 found.append(f"biases: {_shown(mine)} -> {_shown(theirs)}")
             else:

@@ -25,7 +25,9 @@ def test_the_result_has_everything_that_was_found(best: Optimized[Any]) -> None:
     assert best.usage.calls > 100
     assert [t.number for t in best.report.trials] == list(range(len(best.report.trials)))
     first = best.report.trials[0]
-    given = Trial(0, {}, dm.Predict(Sort).state, best.baseline, len(VAL), "baseline", scores=first.scores, cost=first.cost)
+    given = Trial(
+        0, {}, dm.Predict(Sort).state, best.baseline, len(VAL), "baseline", scores=first.scores, cost=first.cost
+    )
     assert first == given
     assert sum(score or 0.0 for score in first.scores) / len(VAL) == pytest.approx(best.baseline)
     assert {t.fate for t in best.report.trials} <= {"baseline", "finished", "raced out", "repeated"}

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from declm import protocols
 from declm.errors import UsageError
 from declm.module import Module
-from declm.optimizers.costs import Limits
+from declm.optimizers.costs import Cost, Limits
 from declm.optimizers.reporting import SearchReport
 from declm.optimizers.trials import Trial
 from declm.usage import Budget, Usage
@@ -82,6 +82,8 @@ class Optimized(Generic[M]):
         report: trials, prompt differences, the acceptance test, cost; prints and displays.
         study: the Optuna study.
         usage: everything that was spent, by all roles.
+        variants: with `optimize(lms=...)`, the result for each LM by the name of its model; each of their programs
+            has its LM.
     """
 
     program: M
@@ -90,6 +92,7 @@ class Optimized(Generic[M]):
     report: SearchReport
     study: optuna.Study
     usage: Usage
+    variants: Mapping[str, Optimized[M]] = field(default_factory=dict[str, "Optimized[M]"])
 
     def pareto(self, objective: Objective = "tokens") -> tuple[Trial, ...]:
         """The trials scored on all of val that no other one beats in score and cost, the cheapest first.
@@ -98,9 +101,8 @@ class Optimized(Generic[M]):
             objective: the cost of one run: `tokens`, `usd` or `seconds`.
         """
         cost = _COSTS[objective]
-        whole = [t for t in self.report.trials if t.fate in ("baseline", "finished") and not math.isnan(t.score)]
         found: list[Trial] = []
-        for trial in sorted(whole, key=lambda t: (cost(t), -t.score)):
+        for trial in sorted(self._whole, key=lambda t: (cost(t), -t.score)):
             if not found or trial.score > found[-1].score:
                 found.append(trial)
         return tuple(found)
@@ -110,23 +112,46 @@ class Optimized(Generic[M]):
     ) -> M:
         """The program with the highest score on val among those that were scored whole and cost no more per run.
 
-        What it gains was not tested; the returned `program` is the one that was.
+        What it gains was not tested; the returned `program` is the one that was. Where there are `variants`, it comes
+        from the LM that is best within the limits, and has that LM.
 
         Raises:
             UsageError: no program is that cheap; says what the cheapest one costs.
         """
         limits = Limits(max_tokens, max_usd, max_seconds)
-        whole = [t for t in self.report.trials if t.fate in ("baseline", "finished") and not math.isnan(t.score)]
-        cheap = [trial for trial in whole if limits.allow(trial.cost)]
+        tried = [(one, trial) for one in self.variants.values() or [self] for trial in one._whole]
+        cheap = [(one, trial) for one, trial in tried if limits.allow(trial.cost)]
         if not cheap:
-            least = min(whole, key=lambda trial: trial.cost.tokens).cost
+            least = min((trial.cost for _, trial in tried), key=lambda cost: cost.tokens)
             raise UsageError(
                 f"no program of this search keeps {limits} a run; the cheapest takes "
                 f"{least.tokens:.0f} tokens, ${least.usd:.6f} and {least.seconds:.3f} s"
             )
-        return self.program.with_state(max(cheap, key=lambda trial: (trial.score, -trial.cost.tokens)).state)
+        one, trial = max(cheap, key=lambda pair: (pair[1].score, -pair[1].cost.tokens))
+        return one.program.with_state(trial.state)
+
+    @property
+    def _whole(self) -> list[Trial]:
+        """The trials that were scored on all of val."""
+        return [t for t in self.report.trials if t.fate in ("baseline", "finished") and not math.isnan(t.score)]
+
+    @property
+    def table(self) -> str:
+        """The LMs of `variants` side by side: scores on val, and what a run of each one's program costs."""
+        width = max(map(len, self.variants), default=2)
+        lines = [f"{'LM':<{width}}  {'given':>6}  {'found':>6}  {'tokens':>7}  {'USD':>9}  {'seconds':>7}"]
+        for model, one in self.variants.items():
+            state = one.program.state
+            cost = next((t.cost for t in one.report.trials if t.state.hash == state.hash), Cost())
+            lines.append(
+                f"{model:<{width}}  {one.baseline:>6.3f}  {one.score:>6.3f}  "
+                f"{cost.tokens:>7.0f}  {cost.usd:>9.6f}  {cost.seconds:>7.3f}"
+            )
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
+        if self.variants:
+            return f"Optimized(score={self.score:.3f}, {len(self.variants)} LMs)\n{self.table}"
         return f"Optimized(score={self.score:.3f}, baseline={self.baseline:.3f})\n{self.report}"
 
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from declm import lm as lms
 from declm import loops, protocols
 from declm.arguments import arguments
 from declm.errors import Interrupted, UsageError
+from declm.lm import resolve
 from declm.module import Module
 from declm.optimizers.base import Accept, M, Optimized, Optimizer, Problem
+from declm.optimizers.budgets import share_of
 from declm.optimizers.costs import Limits
+from declm.optimizers.each import for_each, resolved, with_lm
 from declm.optimizers.forecasts import affordable
 from declm.optimizers.search import JointSearch
 from declm.predictors import Predict
 from declm.specs import row_hash
-from declm.state import Stateful, exchange, predictors
+from declm.state import predictors
 from declm.usage import Budget
 
 G = TypeVar("G", bound=BaseModel)
@@ -46,6 +48,7 @@ def optimize(
     accept: Accept = "significant",
     max_demos: int = 32,
     limits: Limits | None = None,
+    lms: Sequence[protocols.LM | str] = (),
     concurrency: int | None = None,
     progress: bool | None = None,
 ) -> Optimized[M]:
@@ -70,6 +73,8 @@ def optimize(
             `"best"` returns the highest score.
         max_demos: demonstrations per predictor at most.
         limits: what one run of the returned program may cost on average; dearer candidates are dropped early.
+        lms: search for each of these LMs, with equal parts of the budget; the program returned holds what was found
+            for each, and takes that of the LM in force. `best.variants` and `best.table` compare them.
         concurrency: calls in flight; default what suits the LM.
         progress: False prints nothing; None shows a bar in terminals and notebooks.
 
@@ -121,8 +126,9 @@ def optimize(
         limits=limits,
         concurrency=concurrency,
         progress=progress,
+        parts=len(lms) or 1,
     )
-    search = (optimizer or JointSearch()).run(problem)
+    search = _search(problem, lms, optimizer or JointSearch())
     try:
         return loops.run_apart(search, patience_s=PATIENCE_S, stop=problem.stop)
     except KeyboardInterrupt:
@@ -145,6 +151,7 @@ async def aoptimize(
     accept: Accept = "significant",
     max_demos: int = 32,
     limits: Limits | None = None,
+    lms: Sequence[protocols.LM | str] = (),
     concurrency: int | None = None,
     progress: bool | None = None,
 ) -> Optimized[M]:
@@ -164,8 +171,22 @@ async def aoptimize(
         limits=limits,
         concurrency=concurrency,
         progress=progress,
+        parts=len(lms) or 1,
     )
-    return await (optimizer or JointSearch()).run(problem)
+    return await _search(problem, lms, optimizer or JointSearch())
+
+
+def _search(
+    problem: Problem[M], lms: Sequence[protocols.LM | str], optimizer: Optimizer
+) -> Coroutine[Any, Any, Optimized[M]]:
+    """The search for the program's own LMs, or for each of others."""
+    if not lms:
+        return optimizer.run(problem)
+    models = [resolve(lm) for lm in lms]
+    names = [lm.model for lm in models]
+    if len(set(names)) < len(names):
+        raise UsageError(f"lms names an LM twice: {', '.join(names)}; the program could not tell its variants apart")
+    return for_each(problem, models, optimizer)
 
 
 def _problem(
@@ -184,17 +205,20 @@ def _problem(
     limits: Limits | None,
     concurrency: int | None,
     progress: bool | None,
+    parts: int,
 ) -> Problem[M]:
     """Check what can be checked without running anything."""
     _check_program(program)
+    if parts == 1:
+        program = _for_its_lm(program)
     _check_options(accept, max_demos, seed)
     train, val, numbers = _split(train, val, seed)
     wanted = arguments(program)
     wanted.check(train)
     wanted.check(val)
     most = budget or Budget()
-    used = affordable(len(val), most, len(predictors(program)))
-    paid = f"{most.calls} calls pay for comparing candidates on {used} of the {len(val)} rows of val"
+    used = affordable(len(val), share_of(most, parts), len(predictors(program)))
+    paid = f"{share_of(most, parts).calls} calls pay for comparing candidates on {used} of the {len(val)} rows of val"
     return Problem(
         program=program,
         train=train,
@@ -202,7 +226,7 @@ def _problem(
         metric=metric,
         budget=most,
         teacher=_teacher(program, teacher),
-        proposer=lms.resolve(proposer) if proposer is not None else None,
+        proposer=resolve(proposer) if proposer is not None else None,
         seed=seed,
         accept=accept,
         max_demos=max_demos,
@@ -214,6 +238,14 @@ def _problem(
         spare=val[used:],
         notes=(paid,) if used < len(val) else (),
     )
+
+
+def _for_its_lm(program: M) -> M:
+    """The program with the states that hold for its LMs: only those can be searched for."""
+    if not any(own.variants for own in program.state.predictors.values()):
+        return program
+    models = {path: p.lm.model for path, p in predictors(program).items() if isinstance(p, Predict)}
+    return program.with_state(resolved(program.state, models))
 
 
 def _check_program(program: Module) -> None:
@@ -284,11 +316,9 @@ def _teacher(program: Module, teacher: Module | protocols.LM | str | None) -> Mo
     """The program that makes demonstrations: the given one, or this one with another LM."""
     if teacher is None:
         return program
-    mine = predictors(program)
     if not isinstance(teacher, Module):
-        lm = lms.resolve(teacher)
-        parts: dict[Stateful, Stateful] = {p: p.with_lm(lm) for p in mine.values() if isinstance(p, Predict)}
-        return exchange(program, parts)
+        return with_lm(program, resolve(teacher))
+    mine = predictors(program)
     theirs = predictors(teacher)
     for path, predictor in mine.items():
         if path not in theirs or theirs[path].spec.fingerprint != predictor.spec.fingerprint:

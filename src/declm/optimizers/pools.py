@@ -52,7 +52,10 @@ class Pool:
 
     def alike(self, demo: Demo) -> list[Demo]:
         """The demos with the same values of the closed outputs as one of them."""
-        return next((group for group in self._groups if demo in group), [])
+        for group in self._groups:
+            if demo in group:
+                return group
+        return []
 
     @cached_property
     def values(self) -> int:

@@ -14,6 +14,7 @@ killed and started again therefore takes the same decisions, and reads what it h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from declm.errors import LMError, TooManyErrors
@@ -26,7 +27,7 @@ from declm.optimizers.candidates import Candidate
 from declm.optimizers.core import Search
 from declm.optimizers.ending import result, run
 from declm.optimizers.forecasts import forecast
-from declm.optimizers.race import estimate
+from declm.optimizers.race import estimate, loses
 from declm.optimizers.spaces import Space
 from declm.optimizers.study import Study
 from declm.usage import Budget
@@ -106,7 +107,7 @@ class _Joint:
                 larger = await grown(search.bench, space, search.best.state, self.options.proposals)
                 if larger.count() <= done + 1:
                     return
-                self.study, best = _regrown(search, space, larger), search.best
+                self.study, best = _regrown(search, larger), search.best
                 left = min(wanted, larger.count() - 1) - done if done < wanted else GENERATION
                 new = await self._loop(search, larger, min(left, GENERATION), bar)
                 idle = 0 if search.best is not best else idle + 1
@@ -130,8 +131,7 @@ class _Joint:
             return await self._loop(search, space, points, bar)
         first = max(1, round(wanted * FIRST_SHARE))
         done = await self._loop(search, space, min(first, len(space.openings())), bar)
-        origin = dict.fromkeys(space.sizes(), 0)
-        self.study.open_with(space.beside({**origin, **search.best.choices}, space.bare()))
+        self.study.open_with(_next(search, space))
         return done + await self._loop(search, space, first - done, bar)
 
     async def _loop(self, search: Search, space: Space, wanted: int, bar: Progress) -> int:
@@ -181,12 +181,25 @@ def _opened(search: Search, space: Space, wanted: int) -> Study:
     return study
 
 
-def _regrown(search: Search, known: Space, space: Space) -> Study:
+def _next(search: Search, space: Space) -> list[dict[str, int]]:
+    """What is new beside the best so far, and beside the given program unless that is clearly worse.
+
+    An LM that demos confuse would else never show what an instruction alone does.
+    """
+    tried, origin = [trial.choices for trial in search.trials], dict.fromkeys(space.sizes(), 0)
+    points = space.beside({**origin, **search.best.choices}, tried)
+    if search.best is search.baseline or loses(search.baseline.scores, search.best.scores):
+        return points
+    alone = space.beside(origin, tried)
+    return [point for pair in zip_longest(points, alone) for point in pair if point is not None]
+
+
+def _regrown(search: Search, space: Space) -> Study:
     """A study of a larger space that knows the trials so far, and tries next what is new beside the best."""
     study, best, origin = Study(space.sizes(), search.problem.seed + 1), search.best, dict.fromkeys(space.sizes(), 0)
     for trial in search.trials:
         if trial.fate in ("baseline", "finished", "raced out"):
             value = estimate(trial.scores, best.scores) if trial.fate == "raced out" else trial.score
             study.add({**origin, **trial.choices}, value, trial.attributes)
-    study.open_with(space.beside({**origin, **best.choices}, known))
+    study.open_with(_next(search, space))
     return study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Any
@@ -125,18 +125,15 @@ class Space:
                 points.append(point)
         return [*points[:1], *([dict.fromkeys(sizes, 0) | near] if near else []), *points[1:]]
 
-    def bare(self) -> Space:
-        """The space with the present instructions alone."""
-        return replace(self, slots=tuple(replace(slot, instructions=slot.instructions[:1]) for slot in self.slots))
-
-    def beside(self, choices: Choices, known: Space) -> list[dict[str, int]]:
-        """Points that differ from given choices in one thing, which is new in this space since an earlier one."""
+    def beside(self, choices: Choices, tried: Sequence[Choices]) -> list[dict[str, int]]:
+        """Points that differ from given choices in one instruction or demo set that was not tried at all."""
         points: list[dict[str, int]] = []
-        for slot, before in zip(self.slots, known.slots, strict=True):
-            texts = range(len(before.instructions), len(slot.instructions))
-            points += [{**choices, f"{slot.path}:instructions": place} for place in texts]
-            sets = range(SUBSETS + len(before.moves), SUBSETS + len(slot.moves))
-            points += [{**choices, f"{slot.path}:subset": place} for place in sets]
+        for slot in self.slots:
+            texts = {f"{slot.path}:instructions": range(1, len(slot.instructions))}
+            sets = {f"{slot.path}:subset": range(SUBSETS, SUBSETS + len(slot.moves))}
+            for name, values in (texts | sets).items():
+                known = {point.get(name) for point in tried}
+                points += [{**choices, name: value} for value in values if value not in known]
         return points
 
     def inputs(self) -> dict[str, tuple[Mapping[str, Any], ...]]:

@@ -9,18 +9,16 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
 from typing import Any
 
 from declm.errors import BudgetExceeded, LMError, TooManyErrors, UsageError
 from declm.optimizers.acceptance import Evidence, Verdict, judge
 from declm.optimizers.base import M, Optimized, Optimizer, Problem
+from declm.optimizers.budgets import left_of, usage_of
 from declm.optimizers.race import padded
 from declm.optimizers.reporting import SearchReport
 from declm.optimizers.study import Study
 from declm.optimizers.trials import Trial
-from declm.usage import Budget, Usage
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class BetterTogether:
         for number, optimizer in enumerate(self.plan):
             rows = list(problem.train)
             random.Random(f"declm:{problem.seed}:together:{number}").shuffle(rows)
-            left = _left(problem.budget, steps, time.monotonic() - began_s)
+            left = left_of(problem.budget, steps, time.monotonic() - began_s)
             part = replace(problem, program=program, train=rows, budget=left, accept="best")
             if problem.teacher is problem.program:
                 part = replace(part, teacher=program)
@@ -66,23 +64,6 @@ class BetterTogether:
             if problem.stop.is_set():
                 break
         return _joined(problem, steps, stopped, troubles)
-
-
-def _left(budget: Budget, steps: Sequence[Optimized[Any]], seconds: float) -> Budget:
-    """What the steps so far have left of the budget."""
-    spent = _usage(steps)
-    tried = sum(len(step.report.trials) - 1 for step in steps)
-    return Budget(
-        calls=None if budget.calls is None else max(0, budget.calls - spent.calls),
-        tokens=None if budget.tokens is None else max(0, budget.tokens - spent.tokens),
-        usd=None if budget.usd is None else max(0.0, budget.usd - spent.usd),
-        seconds=None if budget.seconds is None else max(0.0, budget.seconds - seconds),
-        trials=None if budget.trials is None else max(0, budget.trials - tried),
-    )
-
-
-def _usage(steps: Sequence[Optimized[Any]]) -> Usage:
-    return reduce(add, (step.usage for step in steps), Usage())
 
 
 def _joined(
@@ -110,7 +91,7 @@ def _joined(
         stopped=stopped,
         troubles=(*(trouble for step in steps for trouble in step.report.troubles), *troubles),
         differences=tuple(given.state.diff(best.state)),
-        usage=_usage(steps),
+        usage=usage_of(steps),
     )
     return Optimized(
         program=winner.program if accepted else problem.program,
@@ -118,7 +99,7 @@ def _joined(
         baseline=given.score,
         report=report,
         study=Study.of(trials, problem.seed).optuna,
-        usage=_usage(steps),
+        usage=usage_of(steps),
     )
 
 

@@ -152,7 +152,8 @@ class Predict(Stateful, Module, Generic[P, S]):
     @property
     def format_name(self) -> str:
         """The format that a call would use now."""
-        return self._planner.choice(self.lm, self.predictor_state, self).format.name
+        lm = self.lm
+        return self._planner.choice(lm, self.predictor_state.variant(lm.model), self).format.name
 
     def render(self, /, *args: P.args, **kwargs: P.kwargs) -> Messages:
         """The exact messages that a call with these inputs would send; nothing is sent.
@@ -254,7 +255,8 @@ class Predict(Stateful, Module, Generic[P, S]):
         return instead(steps, accepted)
 
     def _plan(self, lm: protocols.LM) -> Plan:
-        return self._planner.plan(lm, self.predictor_state, self)
+        state = self.predictor_state
+        return self._planner.plan(lm, state.variant(lm.model) if state.variants else state, self)
 
     def _roles(self, lm: protocols.LM) -> Roles:
         extractor = settings.current().extractor
