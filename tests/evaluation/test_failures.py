@@ -432,5 +432,5 @@ def test_the_ledger_of_a_stopped_evaluation_holds_every_finished_row() -> None:
         dm.evaluate(Hanging().on_loop, rows(20), always, concurrency=4, name="slow")
     finished = len(caught.value.report.rows)
     assert finished == 5
-    with Ledger.named("slow") as ledger, ledger._open() as connection:  # counting is no business of its users
+    with Ledger.named("slow") as ledger, ledger._store._open() as connection:  # counting is no business of its users
         assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (finished,)

@@ -1,4 +1,4 @@
-"""`declm pull`, `declm demo`, `declm eval`, `declm version`."""
+"""`declm pull`, `declm demo`, `declm eval`, `declm worker`, `declm version`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from declm.cli.demo import tell, to_json
 from declm.cli.evaluating import Task
 from declm.cli.evaluating import tell as measure
+from declm.cli.working import work
 from declm.errors import DeclmError
 from declm.lm import pull as pull_model
 from declm.version import __version__
@@ -42,6 +43,17 @@ def demo(
     if figures is not None:
         with figures.open("a", encoding="utf-8") as file:
             file.write(to_json(outcome) + "\n")
+
+
+@app.command()
+def worker(
+    script: Annotated[Path, typer.Argument(help="A script whose evaluations and searches have a name=.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="What the script is given.")] = None,
+    processes: Annotated[int, typer.Option("--processes", "-n", help="How many.")] = 2,
+) -> None:
+    """Run a script in several processes that share its searches: no row is paid for twice."""
+    if not work(typer.echo, script, processes, arguments or ()):
+        raise typer.Exit(1)
 
 
 @app.command(name="eval")

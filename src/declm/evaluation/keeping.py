@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,6 +18,9 @@ from declm.text import clip
 from declm.threads import Threads
 from declm.trace import Call
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Keeper:
     """Keeps what is worth keeping: answers, and the program's own failures.
@@ -29,23 +32,43 @@ class Keeper:
     def __init__(self, ledger: Ledger, program: Callable[..., Any], metric: str, traces: bool) -> None:
         self._ledger = ledger
         self._writer = _Writer(ledger)
+        self._reader = Threads(4)
         self._codec = OutputCodec.of(program)
         self._metric = metric
         self._traces = traces
 
-    def find(self, key: Key) -> Ran | None:
-        """What is kept of a row; without a score if the metric is another one. None: run it.
+    async def known(self, keys: Sequence[Key]) -> dict[Key, Ran]:
+        """What is kept of rows; without a score where the metric is another one. What is missing is to be run.
 
         Raises:
-            StateError: the ledger can't be read, or somebody has changed the entry.
+            StateError: the ledger can't be read, or somebody has changed an entry.
         """
-        body = self._ledger.outcome(key)
-        if body is None:
-            return None
+        return await self._apart(self._known, keys)
+
+    async def claim(self, key: Key) -> bool:
+        """Take a row on; False while another process is at it."""
+        return await self._apart(self._ledger.claim, key.claim)
+
+    async def release(self, key: Key) -> None:
+        """Let others run a row that gave nothing to keep."""
+        await self._writer.release(key.claim)
+
+    async def _apart(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that reads: in a thread where that takes the way over a network."""
+        if self._ledger.is_remote:
+            return await self._reader.call(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    def _known(self, keys: Sequence[Key]) -> dict[Key, Ran]:
+        found: dict[Key, Ran] = {}
         try:
-            return self._restored(body, self._ledger.score(key, self._metric))
+            for key, (body, score) in self._ledger.outcomes(keys, self._metric).items():
+                ran = self._restored(body, score)
+                if ran is not None:
+                    found[key] = ran
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateError(f"{self._ledger.damage}: {clip(repr(error), 200)}") from error
+        return found
 
     def _restored(self, body: Mapping[str, Any], score: Score | None) -> Ran | None:
         if self._traces and body["trace"] is None:
@@ -66,6 +89,10 @@ class Keeper:
             return None  # the class has changed since: run the row again
         return ran
 
+    def keeps(self, ran: Ran) -> bool:
+        """Whether a run is worth keeping."""
+        return ran.answered or isinstance(ran.error, FAILURES)
+
     async def keep(self, key: Key, row: BaseModel, ran: Ran) -> None:
         """Write what a row gave; on disk when this returns.
 
@@ -73,7 +100,7 @@ class Keeper:
             UsageError: the output can't be kept as JSON.
             StateError: the ledger can't be written.
         """
-        if not ran.answered and not isinstance(ran.error, FAILURES):
+        if not self.keeps(ran):
             return
         withheld = _is_sensitive(row) or _is_sensitive(ran.output)
         body = {
@@ -88,8 +115,9 @@ class Keeper:
         await self._writer.write(Entry(key, body, self._metric, ran.score if ran.answered else None))
 
     def close(self) -> None:
-        """Let the writing thread end; the ledger stays open."""
+        """Let the threads end; the ledger stays open."""
         self._writer.close()
+        self._reader.close()
 
 
 class _Writer:
@@ -113,7 +141,7 @@ class _Writer:
             batch, self._waiting = self._waiting, []
             error: StateError | None = None
             try:
-                await self._thread.call(self._ledger.record, *(entry for entry, _ in batch))
+                await self._thread.call(self._record, [entry for entry, _ in batch])
             except StateError as raised:
                 error = raised
             for _, written in batch:
@@ -123,6 +151,13 @@ class _Writer:
                     written.set_result(None)
                 else:
                     written.set_exception(error)
+
+    async def release(self, claim: str) -> None:
+        await self._thread.call(self._ledger.release, [claim])
+
+    def _record(self, entries: Sequence[Entry]) -> None:
+        self._ledger.record(*entries)
+        self._ledger.release([entry.key.claim for entry in entries])
 
     def close(self) -> None:
         self._thread.close()

@@ -1,8 +1,7 @@
-"""The ledger: finished rows on disk, so that nothing is paid for twice.
+"""The ledger: finished rows in a database, so that nothing is paid for twice, and no row by two processes at once.
 
-SQLite in WAL mode with `synchronous=FULL`: a row that has been acknowledged survives `kill -9` and
-loss of power; one commit takes 0.3 to 4 ms, by the disk. Content is JSON. Not for network file systems, whose locks
-SQLite can't rely on.
+Content is JSON. A process claims a row before it runs it; others take other rows meanwhile, and find its outcome later.
+A claim ends with the row, with its process, or a while after the process was last heard of.
 """
 
 from __future__ import annotations
@@ -10,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
+import secrets
+import socket
 import threading
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,30 +22,36 @@ from typing import Any
 from typing_extensions import Self
 
 from declm.errors import StateError, UsageError
-from declm.files import cache_dir, unlocked
-from declm.lm.forks import keep_alive
+from declm.evaluation.stores import PostgresStore, SQLiteStore, Store
+from declm.files import cache_dir
 from declm.score import Score
 
-LAYOUT = 1
-"""Version of the tables; kept in SQLite's `user_version`."""
+CLAIM_S = 20.0
+"""How long a claim lasts that nobody renews."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS outcomes (
-    program TEXT NOT NULL, state TEXT NOT NULL, row TEXT NOT NULL, lm TEXT NOT NULL, sample INTEGER NOT NULL,
-    body TEXT NOT NULL,
-    PRIMARY KEY (program, state, row, lm, sample)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS scores (
-    program TEXT NOT NULL, state TEXT NOT NULL, row TEXT NOT NULL, lm TEXT NOT NULL, sample INTEGER NOT NULL,
-    metric TEXT NOT NULL, value REAL NOT NULL, feedback TEXT NOT NULL,
-    PRIMARY KEY (program, state, row, lm, sample, metric)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-"""
-_BUSY_S = 30.0
-"""How long another process is waited for."""
+_RENEWAL_S = 5.0
 
-_WHERE = "program = ? AND state = ? AND row = ? AND lm = ? AND sample = ?"
+_COLUMNS = "program, state, row, lm, sample"
+
+_AT_ONCE = 200
+"""Rows that are looked for in one query."""
+
+_KEEP_OUTCOME = (
+    "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (program, state, row, lm, sample) DO UPDATE SET body = excluded.body"
+)
+_KEEP_SCORE = (
+    "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (program, state, row, lm, sample, metric) "
+    "DO UPDATE SET value = excluded.value, feedback = excluded.feedback"
+)
+_KEEP_NOTE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
+
+_CLAIM = (
+    "INSERT INTO claims AS held VALUES (?, ?, ?) ON CONFLICT (key) "
+    "DO UPDATE SET owner = excluded.owner, until = excluded.until "
+    "WHERE held.owner = excluded.owner OR held.until < ? OR held.owner = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,11 @@ class Key:
         """The values in the order of the tables."""
         return self.program, self.state, self.row, self.lm, self.sample
 
+    @property
+    def claim(self) -> str:
+        """The name of the row among the claims."""
+        return " ".join(map(str, self.columns))
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -74,75 +86,143 @@ class Entry:
 
 
 class Ledger:
-    """Outcomes and scores of rows in one file; safe for several threads and processes.
+    """Outcomes and scores of rows; safe for several threads, processes and, in PostgreSQL, machines.
 
     Outcomes are kept apart from scores, which are keyed by the metric as well: a changed metric
     scores kept outputs anew, without any LM call.
 
+    Args:
+        place: a file, or the address of a PostgreSQL database (`postgresql://...`).
+
     Raises:
-        StateError: the file can't be opened, is no ledger, or was written by a newer declm.
+        StateError: the file or database can't be opened, is no ledger, or was written by a newer declm.
+        MissingExtra: psycopg is not installed.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, place: str | Path) -> None:
+        is_address = str(place).startswith(("postgresql://", "postgres://"))
+        self._store: Store = PostgresStore(str(place)) if is_address else SQLiteStore(Path(place))
+        self._host = socket.gethostname()
+        self._owners: dict[int, str] = {}
+        self._renewal: tuple[int, threading.Event] | None = None
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._pid = os.getpid()
-        with self._open():
-            pass
 
     @classmethod
     def named(cls, name: str) -> Ledger:
-        """The ledger of that name in the user's cache folder; a path with a suffix names any file.
+        """The ledger of that name in the user's cache folder, of a file (a path with a suffix), or of an address.
 
         Raises:
-            UsageError: the name is neither.
+            UsageError: the name is none of these.
         """
+        if name.startswith(("postgresql://", "postgres://")):
+            return cls(name)
         path = Path(name)
         if path.suffix in (".sqlite", ".db"):
             return cls(path)
         if not re.fullmatch(r"\w[\w.-]*", name):
-            raise UsageError(f"name={name!r}: use letters, digits, '.', '_' and '-', or a path that ends in .sqlite")
+            raise UsageError(
+                f"name={name!r}: use letters, digits, '.', '_' and '-', a path that ends in .sqlite, or the address of "
+                "a database, postgresql://..."
+            )
         return cls(cache_dir("ledgers") / f"{name}.sqlite")
 
-    def outcome(self, key: Key) -> dict[str, Any] | None:
-        """The kept outcome of a row, or None."""
-        with self._open() as connection:
-            found = connection.execute(f"SELECT body FROM outcomes WHERE {_WHERE}", key.columns).fetchone()  # noqa: S608  # a constant
-        return None if found is None else self._decoded(found[0])
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading takes the way over a network."""
+        return self._store.is_remote
 
-    def score(self, key: Key, metric: str) -> Score | None:
-        """The kept score of a row under a metric (by hash), or None."""
-        query = f"SELECT value, feedback FROM scores WHERE {_WHERE} AND metric = ?"  # noqa: S608  # a constant
-        with self._open() as connection:
-            found = connection.execute(query, (*key.columns, metric)).fetchone()
-        return None if found is None else Score(found[0], found[1])
+    def outcomes(self, keys: Sequence[Key], metric: str) -> dict[Key, tuple[dict[str, Any], Score | None]]:
+        """The kept outcomes of rows, each with its score under a metric (by hash) if there is one."""
+        found: dict[Key, tuple[dict[str, Any], Score | None]] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            part = {key.columns: key for key in keys[start : start + _AT_ONCE]}
+            where, values = _among(list(part.values()))
+            query = f"SELECT {_COLUMNS}, value, feedback FROM scores WHERE {where} AND metric = ?"  # noqa: S608  # constants
+            rows = self._store.read(query, (*values, metric))
+            scores = {row[:5]: Score(row[5], row[6]) for row in rows}
+            for row in self._store.read(f"SELECT {_COLUMNS}, body FROM outcomes WHERE {where}", values):  # noqa: S608  # constants
+                if row[:5] in part:
+                    found[part[row[:5]]] = self._decoded(row[5]), scores.get(row[:5])
+        return found
 
     def record(self, *entries: Entry) -> None:
         """Write entries in one transaction; on disk when this returns."""
         outcomes = [(*e.key.columns, _encoded(e.outcome)) for e in entries if e.outcome is not None]
         scores = [(*e.key.columns, e.metric, e.score.value, e.score.feedback) for e in entries if e.score is not None]
-        with self._open() as connection, connection:
-            connection.executemany("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", outcomes)
-            connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)", scores)
+        self._store.write((_KEEP_OUTCOME, outcomes), (_KEEP_SCORE, scores))
 
     def note(self, key: str) -> Any:
         """What was kept under a free key (a search keeps proposals so), or None."""
-        with self._open() as connection:
-            found = connection.execute("SELECT body FROM notes WHERE key = ?", (key,)).fetchone()
-        return None if found is None else self._decoded(found[0])
+        found = self._store.read("SELECT body FROM notes WHERE key = ?", (key,))
+        return self._decoded(found[0][0]) if found else None
 
     def keep_note(self, key: str, value: Any) -> None:
         """Keep a JSON value under a free key; on disk when this returns."""
-        with self._open() as connection, connection:
-            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, _encoded(value)))
+        self._store.write((_KEEP_NOTE, [(key, _encoded(value))]))
+
+    # --- claims
+
+    def claim(self, key: str) -> bool:
+        """Take a row or note on; False while another process, or another ledger of this one, has it."""
+        self._renew()
+        now, mine = time.time(), self._owner
+        if self._taken(key, mine, now, mine):
+            return True
+        held = self._store.holder(key)
+        return held is not None and self._is_dead(held) and self._taken(key, mine, now, held)
+
+    def release(self, keys: Sequence[str]) -> None:
+        """Give up rows or notes."""
+        for key in keys:
+            self._store.claim("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._owner))
+
+    def _taken(self, key: str, owner: str, now: float, instead_of: str) -> bool:
+        return self._store.claim(_CLAIM, (key, owner, now + CLAIM_S, now, instead_of)) > 0
+
+    @property
+    def _owner(self) -> str:
+        """This process's name among the claims."""
+        pid = os.getpid()
+        if pid not in self._owners:
+            self._owners[pid] = f"{self._host} {pid} {secrets.token_hex(8)}"
+        return self._owners[pid]
+
+    def _is_dead(self, owner: str) -> bool:
+        """Whether a process of this machine is gone; of others only time tells."""
+        host, pid, _ = owner.split(" ")
+        if host != self._host:
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _renew(self) -> None:
+        """Keep the claims of this process alive from a thread, which ends with the ledger."""
+        with self._lock:
+            if self._renewal is not None and self._renewal[0] == os.getpid():
+                return
+            closed = threading.Event()
+            self._renewal = os.getpid(), closed
+        threading.Thread(target=self._renewing, args=(closed,), name="declm-claims", daemon=True).start()
+
+    def _renewing(self, closed: threading.Event) -> None:
+        while not closed.wait(_RENEWAL_S):
+            with suppress(StateError):  # what reads or writes next will say so
+                self._store.claim("UPDATE claims SET until = ? WHERE owner = ?", (time.time() + CLAIM_S, self._owner))
 
     def close(self) -> None:
-        """Close the file; using the ledger again opens it again."""
+        """Give up all claims and close; using the ledger again opens it again."""
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            connection.close()
+            renewal, self._renewal = self._renewal, None
+        if renewal is not None and renewal[0] == os.getpid():
+            renewal[1].set()
+            with suppress(StateError):
+                self._store.claim("DELETE FROM claims WHERE owner = ?", (self._owner,))
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +233,8 @@ class Ledger:
     @property
     def damage(self) -> str:
         """What to say of an entry that nobody of us has written."""
-        return f"the ledger {str(self.path)!r} holds a damaged entry; delete the file"
+        rest = "" if self.is_remote else "; delete the file"
+        return f"the ledger {self._store} holds a damaged entry{rest}"
 
     def _decoded(self, body: str) -> Any:
         try:
@@ -161,40 +242,16 @@ class Ledger:
         except (ValueError, TypeError, RecursionError) as error:
             raise StateError(self.damage) from error
 
-    @contextmanager
-    def _open(self) -> Generator[sqlite3.Connection, None, None]:
-        """One connection per process, one user at a time; SQLite's errors leave as `StateError`."""
-        with self._lock:
-            try:
-                yield self._own_connection()
-            except (sqlite3.Error, OSError) as error:
-                raise StateError(f"the ledger {str(self.path)!r} can't be used: {error}") from error
 
-    def _own_connection(self) -> sqlite3.Connection:
-        if self._pid != os.getpid():
-            keep_alive(self._connection)  # the parent's: a forked child must neither use nor close it
-            self._connection, self._pid = None, os.getpid()
-        if self._connection is None:
-            self._connection = unlocked(self._connected, _BUSY_S)
-        return self._connection
-
-    def _connected(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite itself would make it readable for all
-        connection = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            (layout,) = connection.execute("PRAGMA user_version").fetchone()
-            if layout > LAYOUT:
-                raise StateError(f"the ledger {str(self.path)!r} was written by a newer declm; upgrade declm")
-            if layout < LAYOUT:
-                connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                connection.close()
-            raise
-        return connection
+def _among(keys: Sequence[Key]) -> tuple[str, list[Any]]:
+    """A condition that holds for these rows, and maybe for others, with its values."""
+    where: list[str] = []
+    values: list[Any] = []
+    for name, wanted in zip(_COLUMNS.split(", "), zip(*(key.columns for key in keys), strict=True), strict=True):
+        distinct = list(dict.fromkeys(wanted))
+        where.append(f"{name} IN ({', '.join('?' * len(distinct))})")
+        values += distinct
+    return " AND ".join(where), values
 
 
 def _encoded(value: Any) -> str:

@@ -119,6 +119,11 @@ class Ran:
     usage: Usage = NOTHING
     usage_by_predictor: Mapping[str, Usage] = field(default_factory=_nothing)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing: a score may be, where the metric has changed since."""
+        return not (self.answered and self.score is None)
+
     def fail(self, error: DeclmError) -> None:
         """Note that the program failed, with the score that follows."""
         self.error = error

@@ -11,16 +11,17 @@ import asyncio
 import inspect
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel
 from typing_extensions import Self
 
 from declm import lm as lms
-from declm import protocols, settings, trace
+from declm import loops, protocols, settings, trace
 from declm.arguments import arguments
 from declm.errors import BudgetExceeded, LMError, MetricError, ParseError, ProgramError, UsageError
 from declm.evaluation.codec import body_of
@@ -29,6 +30,7 @@ from declm.evaluation.keeping import Keeper
 from declm.evaluation.ledger import Key, Ledger
 from declm.evaluation.results import MISUSE, Ran, RowResult, typed
 from declm.evaluation.scoring import Scorer
+from declm.evaluation.workers import together
 from declm.module import Prediction
 from declm.predictors import Predict
 from declm.specs import row_hash
@@ -58,6 +60,13 @@ class _Place(Generic[G]):
     index: int
     row: G
     key: Key
+
+
+_PAUSE_S = 0.04
+"""Between two looks at the rows that other processes are at."""
+
+_LOOKS = 25
+"""Looks after which they are claimed once more."""
 
 
 class Runner(Generic[G, R]):
@@ -156,16 +165,27 @@ class Runner(Generic[G, R]):
         state_key = state.hash if state is not None else state_hash(self.program)
         numbers = range(len(rows)) if indices is None else indices
         places = [self._place(i, row, state_key, sample) for i, row in zip(numbers, rows, strict=True)]
+        kept = await self._keeper.known([place.key for place in places]) if self._keeper else {}
         results: dict[int, RowResult[G, R]] = {}
         todo = iter(enumerate(places))
+        elsewhere: dict[int, _Place[G]] = {}
+
+        def finished(position: int, result: RowResult[G, R]) -> None:
+            results[position] = result
+            if on_result is not None:
+                on_result(result)
 
         async def work() -> None:
             for position, place in todo:
-                result = results[position] = await self._result(place, states)
-                if on_result is not None:
-                    on_result(result)
+                result = await self._result(place, states, kept.get(place.key))
+                if result is None:
+                    elsewhere[position] = place
+                else:
+                    finished(position, result)
 
-        await _together(work, min(len(places), self.concurrency), todo)
+        await together(work, min(len(places), self.concurrency), todo)
+        if elsewhere and self._keeper:
+            await self._await(self._keeper, elsewhere, states, finished)
         return [results[position] for position in range(len(places))]
 
     def close(self) -> None:
@@ -188,11 +208,46 @@ class Runner(Generic[G, R]):
 
     # --- one row
 
-    async def _result(self, place: _Place[G], states: _States) -> RowResult[G, R]:
-        ran = self._keeper.find(place.key) if self._keeper else None
-        restored = ran is not None
-        if ran is None or (ran.answered and ran.score is None):
-            ran = await self._worked(place, states, ran)
+    async def _await(
+        self,
+        keeper: Keeper,
+        elsewhere: dict[int, _Place[G]],
+        states: _States,
+        finished: Callable[[int, RowResult[G, R]], None],
+    ) -> None:
+        """Wait for the rows that other processes are at; what they give up is run here."""
+
+        async def taken(position: int, place: _Place[G], kept: Ran | None) -> None:
+            result = await self._result(place, states, kept)
+            if result is not None:
+                del elsewhere[position]
+                finished(position, result)
+
+        for look in count(1):
+            kept = await keeper.known([place.key for place in elsewhere.values()])
+            retried = look % _LOOKS == 0  # an owner that is gone is no matter of milliseconds
+            due = [(at, place) for at, place in elsewhere.items() if retried or place.key in kept]
+            await loops.together(taken(at, place, kept.get(place.key)) for at, place in due)
+            if not elsewhere:
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _result(self, place: _Place[G], states: _States, kept: Ran | None) -> RowResult[G, R] | None:
+        """The result of a row of which this is kept; None while another process is at it."""
+        restored = kept is not None
+        if kept is not None and kept.is_whole:
+            ran = kept
+        else:
+            async with self._gate:
+                if self._keeper is None:
+                    ran = await self._worked(place, states, None)
+                elif not await self._keeper.claim(place.key):
+                    return None
+                else:
+                    # Once more: somebody may have finished it just now.
+                    kept = (await self._keeper.known([place.key])).get(place.key)
+                    restored = kept is not None
+                    ran = kept if kept and kept.is_whole else await self._kept(self._keeper, place, states, kept)
         feedback = ran.score.feedback if ran.score else ran.error.message if ran.error else ""
         return RowResult(
             index=place.index,
@@ -210,27 +265,37 @@ class Runner(Generic[G, R]):
             sample=place.key.sample,
         )
 
-    async def _worked(self, place: _Place[G], states: _States, kept: Ran | None) -> Ran:
-        """Run the row unless its outcome is kept, score it, and keep what it gave.
+    async def _kept(self, keeper: Keeper, place: _Place[G], states: _States, kept: Ran | None) -> Ran:
+        """Run a row that is ours and write it down.
 
         The row counts as in flight until it is on disk: a kill loses no more than that.
         """
-        async with self._gate:
-            meter = Meter(_NO_LIMIT)
-            with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), settings.metered(meter):
-                try:
-                    ran = kept or await self._run(place, meter)
-                    unscored = await self._score(place, ran) if ran.answered else None
-                except asyncio.CancelledError:
-                    meter.budget = Budget(calls=0)  # code that runs on in a thread can't pay for anything more
-                    raise
-                if kept:
-                    ran.usage = ran.usage + meter.spent
-                else:
-                    ran.usage_by_predictor = ran.call.usage_by_predictor
-                    ran.usage = _used(sum(ran.usage_by_predictor.values(), NOTHING), meter.spent)
-            if self._keeper:
-                await self._keeper.keep(place.key, place.row, ran)
+        is_written = False
+        try:
+            ran = await self._worked(place, states, kept, keeper)
+            is_written = keeper.keeps(ran)
+            return ran
+        finally:
+            if not is_written:
+                await keeper.release(place.key)
+
+    async def _worked(self, place: _Place[G], states: _States, kept: Ran | None, keeper: Keeper | None = None) -> Ran:
+        """Run the row unless its outcome is kept, score it, and keep what it gave."""
+        meter = Meter(_NO_LIMIT)
+        with bind(states) if states else _AS_IT_IS, _sampling(place.key.sample), settings.metered(meter):
+            try:
+                ran = kept or await self._run(place, meter)
+                unscored = await self._score(place, ran) if ran.answered else None
+            except asyncio.CancelledError:
+                meter.budget = Budget(calls=0)  # code that runs on in a thread can't pay for anything more
+                raise
+            if kept:
+                ran.usage = ran.usage + meter.spent
+            else:
+                ran.usage_by_predictor = ran.call.usage_by_predictor
+                ran.usage = _used(sum(ran.usage_by_predictor.values(), NOTHING), meter.spent)
+        if keeper is not None:
+            await keeper.keep(place.key, place.row, ran)
         if unscored is not None:
             raise unscored  # what the program gave has been paid for, and is kept all the same
         return ran
@@ -276,36 +341,6 @@ class Runner(Generic[G, R]):
         except (MetricError, BudgetExceeded) as error:
             return error
         return None
-
-
-async def _together(work: Callable[[], Awaitable[None]], workers: int, todo: Iterator[Any]) -> None:
-    """Run workers to the end; the first error stops them all (a used-up budget: once their row is done)."""
-    errors: list[Exception] = []
-
-    async def guarded() -> None:
-        try:
-            await work()
-        except BaseException as error:
-            if isinstance(error, Exception):
-                errors.append(error)
-            for _ in todo:
-                pass  # nothing new is started
-            raise
-
-    tasks = [asyncio.create_task(guarded()) for _ in range(workers)]
-    try:
-        if tasks:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        if any(isinstance(error, BudgetExceeded) for error in errors):
-            await asyncio.wait(tasks)
-        if errors:
-            raise errors[0]
-        if any(task.cancelled() for task in tasks):
-            raise ProgramError("the program raised CancelledError, and nobody had cancelled it")
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _used(seen: Usage, charged: Usage) -> Usage:

@@ -7,6 +7,7 @@ search decides like one that was never interrupted.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
@@ -30,6 +31,9 @@ from declm.trace import Call
 from declm.usage import Budget, Meter, Usage
 
 _log = logging.getLogger("declm")
+
+_PAUSE_S = 0.1
+"""Between two looks at what another process is making."""
 
 MAX_ERRORS = 0.5
 """Share of rows that may crash or go unscored before the search gives up on its program or LM."""
@@ -278,16 +282,30 @@ class Bench:
         The key need not name the search: its program, rows, LMs and seed are added.
         """
         full = digest([key, self.runner.hash, self.problem.program.state.hash, self.problem.seed, self._rows_hash()])
-        kept = self.ledger.note(full) if self.ledger else None
+        if self.ledger is None:
+            return await make()
+        kept = await self._noted(self.ledger, full)
         if kept is not None:
             self.meter.charge(Usage(**kept["usage"]))
             return kept["value"]
         own = Meter(Budget())
-        with settings.metered(own):  # the budget's meter counts what runs beside this, too
-            value = await make()
-        if self.ledger:
+        try:
+            with settings.metered(own):  # the budget's meter counts what runs beside this, too
+                value = await make()
             self.ledger.keep_note(full, {"value": value, "usage": asdict(own.spent)})
+        finally:
+            self.ledger.release([full])
         return value
+
+    async def _noted(self, ledger: Ledger, key: str) -> Any:
+        """What is kept under a key, also if another process is just making it; None if it is ours to make."""
+        while True:
+            kept = ledger.note(key)
+            if kept is not None:
+                return kept
+            if ledger.claim(key):
+                return ledger.note(key)  # once more: it may have been kept just now
+            await asyncio.sleep(_PAUSE_S)
 
     def _rows_hash(self) -> str:
         proposer = self.problem.proposer.identity if self.problem.proposer else ""

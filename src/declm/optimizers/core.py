@@ -81,7 +81,8 @@ class Search:
     @property
     def width(self) -> int:
         """Candidates in flight that suit the LM: a local one does best with one prefix at a time."""
-        return 4 if self.bench.concurrency > 4 else 1
+        rows = self.bench.concurrency
+        return 1 if rows <= 4 else max(4, min(8, rows // 8))
 
     async def begin(self) -> None:
         """Score the given program.

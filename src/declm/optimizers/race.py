@@ -12,16 +12,23 @@ from itertools import pairwise
 from declm.evaluation.statistics import paired_p_value
 
 FIRST = 16
-BLOCK = 8
+GROWTH = 1.5
 LEVEL = 0.05
 
 Scores = Sequence[float | None]
 
 
 def blocks(rows: int) -> list[tuple[int, int]]:
-    """Half-open spans of rows: the first look after 16 rows, then every 8."""
-    edges = [0, *range(min(FIRST, rows), rows, BLOCK), rows]
-    return [(a, b) for a, b in pairwise(edges) if a < b]
+    """Half-open spans of rows: the first look is after 16 rows, each further one after half as many again.
+
+    Growing spans keep more rows in flight, and test a candidate that holds its own less often.
+    """
+    edges = [0]
+    at = float(FIRST)
+    while at < rows:
+        edges.append(int(at))
+        at *= GROWTH
+    return list(pairwise([*edges, rows])) if rows else []
 
 
 def loses(candidate: Scores, incumbent: Scores) -> bool:
