@@ -141,7 +141,7 @@ class _Writer:
             batch, self._waiting = self._waiting, []
             error: StateError | None = None
             try:
-                await self._thread.call(self._record, [entry for entry, _ in batch])
+                await self._thread.call(self._ledger.record, *(entry for entry, _ in batch))
             except StateError as raised:
                 error = raised
             for _, written in batch:
@@ -154,10 +154,6 @@ class _Writer:
 
     async def release(self, claim: str) -> None:
         await self._thread.call(self._ledger.release, [claim])
-
-    def _record(self, entries: Sequence[Entry]) -> None:
-        self._ledger.record(*entries)
-        self._ledger.release([entry.key.claim for entry in entries])
 
     def close(self) -> None:
         self._thread.close()

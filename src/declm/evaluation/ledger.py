@@ -33,6 +33,13 @@ _RENEWAL_S = 5.0
 
 _COLUMNS = "program, state, row, lm, sample"
 
+_KEPT = (
+    "SELECT outcomes.program, outcomes.state, outcomes.row, outcomes.lm, outcomes.sample, body, value, feedback "
+    "FROM outcomes LEFT JOIN scores ON scores.program = outcomes.program AND scores.state = outcomes.state "
+    "AND scores.row = outcomes.row AND scores.lm = outcomes.lm AND scores.sample = outcomes.sample "
+    "AND scores.metric = ?"
+)
+
 _AT_ONCE = 200
 """Rows that are looked for in one query."""
 
@@ -137,19 +144,18 @@ class Ledger:
         for start in range(0, len(keys), _AT_ONCE):
             part = {key.columns: key for key in keys[start : start + _AT_ONCE]}
             where, values = _among(list(part.values()))
-            query = f"SELECT {_COLUMNS}, value, feedback FROM scores WHERE {where} AND metric = ?"  # noqa: S608  # constants
-            rows = self._store.read(query, (*values, metric))
-            scores = {row[:5]: Score(row[5], row[6]) for row in rows}
-            for row in self._store.read(f"SELECT {_COLUMNS}, body FROM outcomes WHERE {where}", values):  # noqa: S608  # constants
-                if row[:5] in part:
-                    found[part[row[:5]]] = self._decoded(row[5]), scores.get(row[:5])
+            for *columns, body, value, feedback in self._store.read(f"{_KEPT} WHERE {where}", (metric, *values)):
+                key = part.get(tuple(columns))
+                if key is not None:
+                    found[key] = self._decoded(body), None if value is None else Score(value, feedback)
         return found
 
     def record(self, *entries: Entry) -> None:
-        """Write entries in one transaction; on disk when this returns."""
+        """Write entries in one transaction, and give up their claims; on disk when this returns."""
         outcomes = [(*e.key.columns, _encoded(e.outcome)) for e in entries if e.outcome is not None]
         scores = [(*e.key.columns, e.metric, e.score.value, e.score.feedback) for e in entries if e.score is not None]
-        self._store.write((_KEEP_OUTCOME, outcomes), (_KEEP_SCORE, scores))
+        claims = [(e.key.claim, self._owner) for e in entries]
+        self._store.write((_KEEP_OUTCOME, outcomes), (_KEEP_SCORE, scores), release=claims)
 
     def note(self, key: str) -> Any:
         """What was kept under a free key (a search keeps proposals so), or None."""
@@ -173,8 +179,7 @@ class Ledger:
 
     def release(self, keys: Sequence[str]) -> None:
         """Give up rows or notes."""
-        for key in keys:
-            self._store.claim("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._owner))
+        self._store.write(release=[(key, self._owner) for key in keys])
 
     def _taken(self, key: str, owner: str, now: float, instead_of: str) -> bool:
         return self._store.claim(_CLAIM, (key, owner, now + CLAIM_S, now, instead_of)) > 0
@@ -249,7 +254,7 @@ def _among(keys: Sequence[Key]) -> tuple[str, list[Any]]:
     values: list[Any] = []
     for name, wanted in zip(_COLUMNS.split(", "), zip(*(key.columns for key in keys), strict=True), strict=True):
         distinct = list(dict.fromkeys(wanted))
-        where.append(f"{name} IN ({', '.join('?' * len(distinct))})")
+        where.append(f"outcomes.{name} IN ({', '.join('?' * len(distinct))})")
         values += distinct
     return " AND ".join(where), values
 

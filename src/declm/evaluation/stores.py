@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS {prefix}notes (key TEXT PRIMARY KEY, body TEXT NOT NU
 _CLAIMS = """
 CREATE TABLE IF NOT EXISTS {prefix}claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until {real} NOT NULL){end};
 """
+_RELEASE = "DELETE FROM claims WHERE key = ? AND owner = ?"
+
 _HOLDER = "SELECT owner FROM claims WHERE key = ?"
 
 _BUSY_S = 30.0
@@ -55,8 +57,11 @@ class Store(Protocol):
         """The rows that a query finds."""
         ...
 
-    def write(self, *statements: tuple[str, Sequence[Values]]) -> None:
-        """Run statements, each for several rows of values, in one transaction; on disk when this returns."""
+    def write(self, *statements: tuple[str, Sequence[Values]], release: Sequence[Values] = ()) -> None:
+        """Run statements, each for several rows of values, in one transaction; on disk when this returns.
+
+        Claims are released with it, given by key and owner.
+        """
         ...
 
     def claim(self, statement: str, values: Values) -> int:
@@ -100,11 +105,15 @@ class SQLiteStore:
         with self._open() as connection:
             return connection.execute(statement, values).fetchall()
 
-    def write(self, *statements: tuple[str, Sequence[Values]]) -> None:
+    def write(self, *statements: tuple[str, Sequence[Values]], release: Sequence[Values] = ()) -> None:
         """See `Store`."""
-        with self._open() as connection, connection:
-            for statement, rows in statements:
-                connection.executemany(statement, rows)
+        if statements:
+            with self._open() as connection, connection:
+                for statement, rows in statements:
+                    connection.executemany(statement, rows)
+        if release:
+            with self._open(claims=True) as connection, connection:
+                connection.executemany(_RELEASE, release)
 
     def claim(self, statement: str, values: Values) -> int:
         """See `Store`."""
@@ -176,7 +185,7 @@ class SQLiteStore:
 
 
 class PostgresStore:
-    """Tables `declm_...` of a PostgreSQL database, one connection per process.
+    """Tables `declm_...` of a PostgreSQL database; per process one connection, and another one for the claims.
 
     Raises:
         StateError: the server can't be reached, or refuses.
@@ -187,26 +196,36 @@ class PostgresStore:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._lock = threading.Lock()
-        self._connection: Any = None
+        self._locks = {False: threading.Lock(), True: threading.Lock()}
+        self._connections: dict[bool, Any] = {}
         self._pid = os.getpid()
-        self._run([(part, None) for part in self._tables.split(";") if part.strip()])
+        tables = (_TABLES + _CLAIMS).format(prefix="declm_", real="DOUBLE PRECISION", end="")
+        self._run(lambda connection: connection.execute(tables))
 
     def __str__(self) -> str:
         return repr(re.sub(r"//[^/@]*@", "//...@", self._url))  # no passwords in messages
 
     def read(self, statement: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """See `Store`."""
-        found: list[tuple[Any, ...]] = self._run([(statement, [values])]).fetchall()
+        text = _translated(statement)
+        found: list[tuple[Any, ...]] = self._run(lambda connection: connection.execute(text, values).fetchall())
         return found
 
-    def write(self, *statements: tuple[str, Sequence[Values]]) -> None:
+    def write(self, *statements: tuple[str, Sequence[Values]], release: Sequence[Values] = ()) -> None:
         """See `Store`."""
-        self._run([(statement, rows) for statement, rows in statements if rows])
+        todo = [(_translated(text), rows) for text, rows in (*statements, (_RELEASE, release)) if rows]
+
+        def written(connection: Any) -> None:
+            with connection.pipeline(), connection.transaction():
+                for text, rows in todo:
+                    connection.cursor().executemany(text, rows)
+
+        self._run(written)
 
     def claim(self, statement: str, values: Values) -> int:
         """See `Store`."""
-        return int(self._run([("SET LOCAL synchronous_commit = off", None), (statement, [values])]).rowcount)
+        text = _translated(statement)
+        return int(self._run(lambda connection: connection.execute(text, values).rowcount, claims=True))
 
     def holder(self, key: str) -> str | None:
         """See `Store`."""
@@ -215,49 +234,35 @@ class PostgresStore:
 
     def close(self) -> None:
         """See `Store`."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            connection.close()
+        connections, self._connections = self._connections, {}
+        if self._pid == os.getpid():
+            for connection in connections.values():
+                connection.close()
 
-    @property
-    def _tables(self) -> str:
-        return (_TABLES + _CLAIMS).format(prefix="declm_", real="DOUBLE PRECISION", end="")
-
-    def _run(self, statements: Sequence[tuple[str, Sequence[Values] | None]]) -> Any:
-        """Run statements in one transaction, over a new connection if the old one broke; gives the last cursor."""
+    def _run(self, work: Callable[[Any], Any], *, claims: bool = False) -> Any:
+        """Do something over a connection, and over a new one if that one is broken: what we do can be done twice."""
         psycopg = _driver()
-        with self._lock:
+        with self._locks[claims]:
             try:
                 try:
-                    return self._attempt(statements)
+                    return work(self._own_connection(claims=claims))
                 except psycopg.OperationalError:
-                    self._connection = None  # a server that was started anew takes the next one
-                    return self._attempt(statements)
+                    self._connections.pop(claims, None)  # a server that was started anew takes the next one
+                    return work(self._own_connection(claims=claims))
             except psycopg.Error as error:
                 raise StateError(f"the ledger {self} can't be used: {str(error).strip()}") from error
 
-    def _attempt(self, statements: Sequence[tuple[str, Sequence[Values] | None]]) -> Any:
-        connection = self._own_connection()
-        with connection.transaction():
-            cursor = connection.cursor()
-            for statement, rows in statements:
-                text = _translated(statement)
-                if rows is None:
-                    cursor.execute(text)
-                elif len(rows) == 1:
-                    cursor.execute(text, rows[0])
-                else:
-                    cursor.executemany(text, rows)
-            return cursor
-
-    def _own_connection(self) -> Any:
+    def _own_connection(self, *, claims: bool) -> Any:
         if self._pid != os.getpid():
-            keep_alive(self._connection)
-            self._connection, self._pid = None, os.getpid()
-        if self._connection is None or self._connection.closed:
-            self._connection = _driver().connect(self._url, autocommit=True)
-        return self._connection
+            for connection in self._connections.values():
+                keep_alive(connection)
+            self._connections, self._pid = {}, os.getpid()
+        known = self._connections.get(claims)
+        if known is None or known.closed:
+            known = self._connections[claims] = _driver().connect(self._url, autocommit=True)
+            if claims:
+                known.execute("SET synchronous_commit = off")  # a lost claim costs nothing
+        return known
 
 
 def _driver() -> Any:
@@ -271,5 +276,5 @@ def _driver() -> Any:
 
 def _translated(statement: str) -> str:
     """A statement in PostgreSQL's placeholders, on our tables there."""
-    named = re.sub(r"\b(outcomes|scores|notes|claims)\b(?!\.)", r"declm_\1", statement)
+    named = re.sub(r"\b(outcomes|scores|notes|claims)\b", r"declm_\1", statement)
     return named.replace("declm_declm_", "declm_").replace("?", "%s")
