@@ -16,7 +16,7 @@ import declm
 
 # A module imports from lines above its own, or from what stands to its left in its own line.
 LAYERS = """
-    version text errors types files loops threads
+    version text errors types files loops threads arrays
     score usage messages events fields signature shorthand specs demo likeness state protocols arguments storage
     settings callbacks history trace streams templates
     lm formats

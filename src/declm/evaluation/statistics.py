@@ -1,4 +1,4 @@
-"""Intervals and paired tests for scores in [0, 1], in plain Python.
+"""Intervals and paired tests for scores in [0, 1].
 
 Nothing here knows of rows or reports: functions take sequences of numbers and return numbers. The
 tests are paired, since two programs (or two states of one) are always compared on the same rows.
@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from operator import mul
 from statistics import NormalDist
 from typing import Literal, NamedTuple
+
+from declm.arrays import exceeded
 
 Alternative = Literal["two-sided", "greater"]
 """`greater` asks whether the first of the pair (or the mean difference) is above; it is one-sided."""
@@ -157,15 +159,11 @@ def best_of_many(
         ValueError: a candidate has another number of rows than the baseline.
     """
     rows = [_scaled(baseline, candidate) for candidate in candidates]
-    observed = [math.fsum(row) for row in rows]
-    exceeded = [0] * len(rows)
     rng, n = random.Random(seed), len(baseline)
-    for _ in range(resamples):
-        signs = [1.0 if bit == "1" else -1.0 for bit in f"{rng.getrandbits(n):0{n}b}"] if n else []
-        largest = max((sum(map(mul, signs, row)) for row in rows), default=0.0)
-        for i, statistic in enumerate(observed):
-            exceeded[i] += largest >= statistic - 1e-12
-    return [(count + 1) / (resamples + 1) for count in exceeded]
+    if not rows or not n:
+        return [1.0] * len(rows)
+    counts = exceeded(rows, [rng.getrandbits(n) for _ in range(resamples)], 1e-9)
+    return [(count + 1) / (resamples + 1) for count in counts]
 
 
 def _scaled(baseline: Sequence[float | None], candidate: Sequence[float | None]) -> list[float]:

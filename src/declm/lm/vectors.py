@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from declm.arrays import table
 from declm.lm.wire import Unreadable
 
 if TYPE_CHECKING:
@@ -39,13 +40,9 @@ def unpacked(lines: Sequence[str]) -> NDArray[np.float32]:
     Raises:
         Unreadable: they have different lengths.
     """
-    import numpy as np
-
     if len({len(line) for line in lines}) > 1:
         raise Unreadable("vectors of different lengths")
-    whole = b"".join(map(base64.b64decode, lines))
-    made: NDArray[np.float32] = np.frombuffer(bytearray(whole), np.float32)
-    return np.reshape(made, (len(lines), len(made) // max(len(lines), 1)))
+    return table(b"".join(map(base64.b64decode, lines)), len(lines))
 
 
 def read_vectors(content: Mapping[str, Any], texts: int) -> tuple[str, int]:

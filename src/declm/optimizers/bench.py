@@ -74,6 +74,7 @@ class Bench:
     _traces: dict[tuple[str, int, bool], dict[str, Traced]] = field(
         default_factory=dict[tuple[str, int, bool], dict[str, Traced]]
     )
+    _keys: dict[int, tuple[BaseModel, str]] = field(default_factory=dict[int, tuple[BaseModel, str]])
     _cost: Usage = field(default_factory=Usage)
     _runs: dict[str, list[Cost]] = field(default_factory=dict[str, list[Cost]])
 
@@ -107,6 +108,13 @@ class Bench:
     def predictors(self) -> dict[str, Stateful]:
         """The predictors to tune, by path."""
         return predictors(self.problem.program)
+
+    def key(self, row: BaseModel) -> str:
+        """Content hash of a row, computed once."""
+        known = self._keys.get(id(row))
+        if known is None or known[0] is not row:
+            known = self._keys[id(row)] = row, row_hash(row)
+        return known[1]
 
     @property
     def usage(self) -> Usage:
@@ -207,11 +215,9 @@ class Bench:
             TooManyErrors: most of the rows went unscored (under the given state: or crashed).
         """
         known = self._known.setdefault(state.hash, {})
-        keys = [row_hash(row) for row in rows]
+        keys = [self.key(row) for row in rows]
         new = [row for row, key in zip(rows, keys, strict=True) if key not in known]
-        found = (
-            {row_hash(result.gold): result.score for result in await self._run(self.runner, new, state)} if new else {}
-        )
+        found = {result.row_hash: result.score for result in await self._run(self.runner, new, state)} if new else {}
         known.update({key: score for key, score in found.items() if score is not None})
         return [known[key] if key in known else found[key] for key in keys]
 
@@ -224,7 +230,7 @@ class Bench:
         own demos are left out of the prompt, so that it is not shown its own answer. The rows count as harvested
         from then on.
         """
-        keys = [row_hash(row) for row in rows]
+        keys = [self.key(row) for row in rows]
         self.harvested |= set(keys)
         runner = self.teacher if by_teacher else self.runner
         base = state or (self.problem.teacher if by_teacher else self.problem.program).state
@@ -254,11 +260,21 @@ class Bench:
                 limit.see(result)
 
         def started(rows: Sequence[BaseModel], state: ProgramState) -> Coroutine[Any, Any, list[RowResult[Any, Any]]]:
-            numbers = [self.problem.numbers.get(row_hash(row), index) for index, row in enumerate(rows)]
+            numbers = [self.problem.numbers.get(self.key(row), index) for index, row in enumerate(rows)]
             return runner.run(rows, indices=numbers, state=state, sample=sample, on_result=count)
 
-        found = await loops.together(started(group, without) for group, without in _by_state(state, rows))
+        found = await loops.together(started(group, without) for group, without in self._by_state(state, rows))
         return [result for results in found for result in results]
+
+    def _by_state(self, base: ProgramState, rows: Sequence[BaseModel]) -> list[tuple[list[BaseModel], ProgramState]]:
+        """Rows grouped by the state that they are run under, in the order of each group's first row."""
+        shown = {demo.row for state in base.predictors.values() for demo in state.demos}
+        groups: dict[str, tuple[list[BaseModel], ProgramState]] = {}
+        for row in rows:
+            key = self.key(row)
+            state = without_row(base, key) if key in shown else base
+            groups.setdefault(state.hash, ([], state))[0].append(row)
+        return list(groups.values())
 
     def _traced(self, result: RowResult[Any, Any]) -> Traced | None:
         if result.score is None or result.trace is None:
@@ -351,17 +367,6 @@ def _teacher(
         traces=True,
     )
     return stack.enter_context(made)
-
-
-def _by_state(base: ProgramState, rows: Sequence[BaseModel]) -> list[tuple[list[BaseModel], ProgramState]]:
-    """Rows grouped by the state that they are run under, in the order of each group's first row."""
-    shown = {demo.row for state in base.predictors.values() for demo in state.demos}
-    groups: dict[str, tuple[list[BaseModel], ProgramState]] = {}
-    for row in rows:
-        key = row_hash(row)
-        state = without_row(base, key) if key in shown else base
-        groups.setdefault(state.hash, ([], state))[0].append(row)
-    return list(groups.values())
 
 
 def without_row(state: ProgramState, row: str) -> ProgramState:
