@@ -144,7 +144,8 @@ async def shared(database: str, processes: int) -> dict[str, Any]:
     from declm.evaluation.stores import PostgresStore
 
     store = PostgresStore(database)
-    store.write(*((f"DELETE FROM {name} WHERE ? = 1", [(1,)]) for name in ("outcomes", "scores", "notes", "claims")))  # noqa: S608  # constants
+    tables = ("outcomes", "scores", "notes", "claims")
+    store.write(*((f"DELETE FROM {name} WHERE ? = 1", [(1,)]) for name in tables))
     store.close()
     async with serving(task(200)) as (url, count):
         command = [sys.executable, __file__, "--worker", database, url]

@@ -28,10 +28,12 @@ def exceeded(rows: Sequence[Sequence[float]], signs: Sequence[int], slack: float
     """
     import numpy as np
 
-    scaled = np.array(rows)
+    scaled: NDArray[np.float64] = np.array(rows)
     columns = scaled.shape[1]
     width = (columns + 7) // 8
-    drawn = np.frombuffer(b"".join(bits.to_bytes(width, "big") for bits in signs), np.uint8)
-    plus = np.unpackbits(drawn.reshape(len(signs), width), axis=1)[:, -columns:]
-    largest = (scaled @ (2.0 * plus - 1.0).T).max(axis=0)
-    return [int(count) for count in (largest >= scaled.sum(axis=1)[:, None] - slack).sum(axis=1)]
+    drawn: NDArray[np.uint8] = np.frombuffer(b"".join(bits.to_bytes(width, "big") for bits in signs), np.uint8)
+    bits: NDArray[np.uint8] = np.unpackbits(np.reshape(drawn, (len(signs), width)), axis=1)[:, -columns:]
+    plus: NDArray[np.float64] = np.where(np.transpose(bits), np.float64(1.0), np.float64(-1.0))
+    largest: NDArray[np.float64] = np.max(scaled @ plus, axis=0)
+    plain: NDArray[np.float64] = np.sum(scaled, axis=1)
+    return [int(np.count_nonzero(largest >= own - slack)) for own in plain]

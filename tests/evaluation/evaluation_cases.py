@@ -6,6 +6,8 @@ import json
 import re
 
 import declm as dm
+from declm.evaluation import Ledger
+from declm.evaluation.stores import SQLiteStore
 from declm.messages import Request
 from declm.testing import FunctionLM
 
@@ -41,3 +43,10 @@ def right() -> FunctionLM:
 def correct(gold: QA, got: QA) -> bool:
     """Whether the answers are equal."""
     return gold.answer == got.answer
+
+
+def file_of(ledger: Ledger) -> SQLiteStore:
+    """Where a ledger keeps things."""
+    store = ledger._store
+    assert isinstance(store, SQLiteStore)
+    return store

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_cases import QA, correct, echo, number_in, right, rows
+from evaluation_cases import QA, correct, echo, file_of, number_in, right, rows
 
 import declm as dm
 from declm.evaluation import Ledger
@@ -432,5 +432,5 @@ def test_the_ledger_of_a_stopped_evaluation_holds_every_finished_row() -> None:
         dm.evaluate(Hanging().on_loop, rows(20), always, concurrency=4, name="slow")
     finished = len(caught.value.report.rows)
     assert finished == 5
-    with Ledger.named("slow") as ledger, ledger._store._open() as connection:  # counting is no business of its users
+    with Ledger.named("slow") as ledger, file_of(ledger)._open() as connection:  # counting is no business of its users
         assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (finished,)

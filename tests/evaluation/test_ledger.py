@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_cases import QA, correct, right, rows
+from evaluation_cases import QA, correct, file_of, right, rows
 from pydantic import BaseModel
 
 import declm as dm
@@ -62,8 +62,8 @@ def test_every_part_of_the_key_counts(tmp_path: Path, part: str) -> None:
 def test_files_are_private() -> None:
     with Ledger.named("mine") as ledger:
         ledger.record(Entry(KEY, {"output": 1}))
-        assert ledger._store.path.parent.stat().st_mode & 0o777 == 0o700
-        for file in ledger._store.path.parent.iterdir():
+        assert file_of(ledger).path.parent.stat().st_mode & 0o777 == 0o700
+        for file in file_of(ledger).path.parent.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
 
@@ -76,7 +76,7 @@ def test_a_closed_ledger_opens_again_when_it_is_used() -> None:
 
 def test_a_name_is_a_plain_word_or_a_path(tmp_path: Path) -> None:
     with Ledger.named(str(tmp_path / "x" / "y.sqlite")) as ledger:
-        assert ledger._store.path == tmp_path / "x" / "y.sqlite"
+        assert file_of(ledger).path == tmp_path / "x" / "y.sqlite"
     for name in ("", "../up", "a b", ".hidden"):
         with pytest.raises(dm.UsageError, match="name="):
             Ledger.named(name)
@@ -342,7 +342,7 @@ def test_sensitive_content_is_not_kept_yet_scores_are() -> None:
     assert again.score == 1.0
     assert [row.output for row in again.rows] == [None] * 3
     with Ledger.named("n") as ledger:
-        content = b"".join(file.read_bytes() for file in ledger._store.path.parent.iterdir())
+        content = b"".join(file.read_bytes() for file in file_of(ledger).path.parent.iterdir())
     assert b"canary" not in content
     assert dm.evaluate(ask, data, other, name="n").score == 0.0
     assert len(lm.requests) == 6  # nothing to score anew, so the rows are run anew
@@ -368,7 +368,7 @@ def test_a_class_that_has_changed_is_run_anew() -> None:
         return Answer(parts=(1,))
 
     dm.evaluate(first, rows(1), lambda gold, got: True, name="n")
-    with Ledger.named("n") as ledger, ledger._store._open() as connection:  # what no public way can break
+    with Ledger.named("n") as ledger, file_of(ledger)._open() as connection:  # what no public way can break
         connection.execute("UPDATE outcomes SET body = replace(body, 'parts', 'pieces')")
         connection.commit()
     report = dm.evaluate(first, rows(1), lambda gold, got: got.parts == (1,), name="n")
@@ -388,7 +388,7 @@ def test_what_was_paid_for_before_a_metric_failed_is_kept() -> None:
 async def test_a_full_disk_stops_with_a_typed_error(tmp_path: Path) -> None:
     lm = right()
     with Ledger(tmp_path / "a.sqlite") as ledger, Runner(predict(lm), correct, ledger=ledger, concurrency=1) as runner:
-        with ledger._store._open() as connection:  # as full as a disk can be made without one
+        with file_of(ledger)._open() as connection:  # as full as a disk can be made without one
             connection.execute("PRAGMA max_page_count = 1")
         with pytest.raises(dm.StateError, match="disk is full"):
             await runner.run(rows(200))

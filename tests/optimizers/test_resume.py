@@ -34,7 +34,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     return resumed_search.run(None, calls), count(calls)
 
 
-def start(ledger: Path, calls: Path | str) -> subprocess.Popen[str]:
+def start(ledger: Path | str, calls: Path | str) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(resumed_search.__file__)), str(ledger), str(calls)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,24 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 
-PAUSE_S = 0.2
+
+@contextmanager
+def taking(pause_s: float) -> Generator[FaultServer]:
+    """A server that takes its time for an answer."""
+
+    def answer(body: Any) -> Any:
+        time.sleep(pause_s)
+        return completion(two_steps(as_request(body)))
+
+    with serving() as server:
+        server.answer = answer
+        yield server
 
 
 @pytest.fixture
 def slow() -> Iterator[FaultServer]:
     """A server that takes 200 ms for an answer."""
-
-    def answer(body: Any) -> Any:
-        time.sleep(PAUSE_S)
-        return completion(two_steps(as_request(body)))
-
-    with serving() as server:
-        server.answer = answer
+    with taking(0.2) as server:
         yield server
 
 
@@ -57,14 +63,15 @@ def results(processes: list[subprocess.Popen[str]]) -> list[Any]:
     return found
 
 
-def test_two_processes_divide_a_search_between_them(tmp_path: Path, slow: FaultServer) -> None:
-    expected = resumed_search.run(None, slow.url)
-    whole = slow.count
-    slow.bodies.clear()
-    ledger = tmp_path / "search.sqlite"
-    found = results([start(ledger, slow.url) for _ in range(2)])
+def test_two_processes_divide_a_search_between_them(tmp_path: Path) -> None:
+    with taking(0.01) as server:
+        expected = resumed_search.run(None, server.url)
+        whole = server.count
+        server.bodies.clear()
+        ledger = tmp_path / "search.sqlite"
+        found = results([start(ledger, server.url) for _ in range(2)])
     assert found == [expected] * 2
-    assert slow.count == whole
+    assert server.count == whole
 
 
 @pytest.mark.slow
