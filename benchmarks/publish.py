@@ -234,6 +234,89 @@ def faults_table(lines: Sequence[Line]) -> str:
     return "\n\n".join([_table(("fault", "declm", "DSPy 3.4.1"), rows), _where(lines)])
 
 
+def optimizers_table(lines: Sequence[Line]) -> str:
+    """Mean accuracy by task; then the default against each of DSPy's optimizers at its number of calls."""
+    tasks = list(dict.fromkeys(line["task"] for line in lines))
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        name = line["optimizer"]
+        if name == "JointSearch":
+            name = f"default, {line['budget']:,} calls" if line["budget"] in ROUND else ""
+        if name:
+            groups.setdefault((line["framework"], name), []).append(line)
+    rows = [
+        (framework, name, *(_mean_of(group, task) for task in tasks), f"{_mean([g['calls'] for g in group]):,.0f}")
+        for (framework, name), group in groups.items()
+    ]
+    seeds = {(line["task"], line["seed"]) for line in lines}
+    told = f"Means over seeds; {len(seeds)} pairs of task and seed."
+    pairs = [(*_against(lines, name),) for framework, name in groups if framework == "dspy"]
+    return "\n\n".join(
+        [
+            _table(("", "optimizer", *tasks, "calls"), rows),
+            told,
+            _table(("DSPy's", "n", "DSPy", "declm's default", "difference", "better / worse"), pairs),
+            _where(lines),
+        ]
+    )
+
+
+ROUND = (150, 300, 600, 1200, 2400)
+"""Budgets of the default's anytime curve."""
+
+
+def _against(lines: Sequence[Line], name: str) -> tuple[object, ...]:
+    """One of DSPy's optimizers against the default with as many calls, or without any where it made none."""
+    found: list[tuple[float, float]] = []
+    for line in lines:
+        if (line["framework"], line["optimizer"]) != ("dspy", name):
+            continue
+        wanted = ("JointSearch", line["calls"]) if line["calls"] else ("balanced 16", None)
+        same = [
+            other["accuracy"]
+            for other in lines
+            if (other["task"], other["seed"], other["framework"]) == (line["task"], line["seed"], "declm")
+            and (other["optimizer"], other.get("budget")) == wanted
+        ]
+        found += [(line["accuracy"], same[0])] if same else []
+    theirs, ours = _mean([a for a, _ in found]), _mean([b for _, b in found])
+    counts = f"{sum(b > a for a, b in found)} / {sum(b < a for a, b in found)}"
+    return name, len(found), f"{theirs:.3f}", f"{ours:.3f}", f"{ours - theirs:+.3f}", counts
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _mean_of(group: Sequence[Line], task: str) -> str:
+    values = [line["accuracy"] for line in group if line["task"] == task]
+    return f"{_mean(values):.3f}" if values else "-"
+
+
+def gains_table(lines: Sequence[Line]) -> str:
+    """How often a better program was returned where there is none, and where there is one."""
+    rows = [
+        (
+            line["optimizer"],
+            "none" if not line["gain"] else f"{100 * line['gain']:.0f} points",
+            line["tasks"],
+            line["accepted"],
+            line["found"] if line["gain"] else "-",
+            f"{line['candidates']:.0f}",
+            f"{line['calls']:,.0f}",
+        )
+        for line in lines
+    ]
+    head = ("optimizer", "true gain", "tasks", "returned as better", "and is", "candidates", "calls")
+    return "\n\n".join([_table(head, rows), _where(lines)])
+
+
+def speed_table(lines: Sequence[Line]) -> str:
+    """Times of whole searches."""
+    rows = [(line["what"], f"{line['seconds']:.2f}", f"{line['calls']:,}", line.get("n", 1)) for line in lines]
+    return "\n\n".join([_table(("search", "seconds", "calls", "n"), rows), _where(lines)])
+
+
 TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "demo_seeds": demo_table,
     "real_tasks": tasks_table,
@@ -246,6 +329,9 @@ TABLES: Mapping[str, Callable[[Sequence[Line]], str]] = {
     "prompt_scores": scores_table,
     "runtime": runtime_table,
     "soak": soak_table,
+    "optimizers": optimizers_table,
+    "gains": gains_table,
+    "search_speed": speed_table,
 }
 """The tables by the name of their results file."""
 
