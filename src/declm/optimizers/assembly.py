@@ -59,22 +59,27 @@ async def assemble(bench: Bench, baseline: Scores, proposals: int) -> Space:
     return Space(problem.program.state, slots)
 
 
-async def grown(bench: Bench, space: Space, best: ProgramState, proposals: int) -> Space:
+async def grown(bench: Bench, space: Space, best: ProgramState, proposals: int, generation: int) -> Space:
     """A larger space around the best state so far: instructions from reflection on its failures, and demo moves.
 
+    Each generation (from 0) looks at other rows and draws anew, also where the best state is the same.
     Cost: `LOOK` runs, and `proposals` texts per predictor.
 
     Raises:
         BudgetExceeded: a limit was reached.
     """
-    failed = await _failures(bench, best) if proposals else {}
+    failed = await _failures(bench, best, generation) if proposals else {}
     slots: list[Slot] = []
     for slot in space.slots:
         own = best.predictors[slot.path]
         told = brief(bench, slot.path, best, failed=failed.get(slot.path, ()))
-        draws = range(proposals if told.failed else 0)
+        draws = range(generation * proposals, (generation + 1) * proposals) if told.failed else ()
         texts = await loops.together(written(bench, told, "reflect", draw) for draw in draws)
-        shown = [] if own.nearest or not own.demos else moved(own.demos, slot.pool, MOVES, f"{bench.problem.seed}")
+        shown = (
+            []
+            if own.nearest or not own.demos
+            else moved(own.demos, slot.pool, MOVES, f"{bench.problem.seed}:{generation}")
+        )
         slots.append(
             replace(
                 slot,
@@ -85,10 +90,10 @@ async def grown(bench: Bench, space: Space, best: ProgramState, proposals: int) 
     return Space(space.base, tuple(slots))
 
 
-async def _failures(bench: Bench, best: ProgramState) -> dict[str, list[Example]]:
+async def _failures(bench: Bench, best: ProgramState, generation: int) -> dict[str, list[Example]]:
     """What the predictors did in runs of train rows under the best state that fell short."""
     rows = list(bench.problem.train)
-    random.Random(f"declm:{bench.problem.seed}:failures").shuffle(rows)
+    random.Random(f"declm:{bench.problem.seed}:failures:{generation}").shuffle(rows)
     found: dict[str, list[Example]] = {}
     try:
         runs = await bench.traced(rows[:LOOK], 0, best, by_teacher=False)

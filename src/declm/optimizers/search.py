@@ -56,7 +56,7 @@ class JointSearch:
         trials: candidates to try, unless `Budget(trials=...)` says otherwise. None takes 24, and goes on under a
             budget with any other limit as long as that brings better programs.
         proposals: instruction variants asked of the proposer, per predictor, at first and whenever the space grows.
-        parallel: trials in flight; None takes one for a local LM and four for a remote one.
+        parallel: trials in flight; None takes one for a local LM, and four to eight for a remote one.
 
     Cost: about `len(val)` calls for the baseline, 16 to `2 * len(train)` for the harvest, `proposals`
     per predictor, 16 to `len(val)` per trial (24 more if it is calibrated) and up to 200 for the
@@ -79,7 +79,7 @@ class JointSearch:
         with Bench.over(problem) as bench:
             if self.proposals:
                 bench.check_proposers()
-            bench.announce(forecast(problem, self.trials or TRIALS, self.proposals))
+            bench.announce(forecast(problem, TRIALS if self.trials is None else self.trials, self.proposals))
             search, joint = Search(bench), _Joint(self)
             await run(search, joint.explore)
             return result(search, problem, joint.study)
@@ -102,9 +102,9 @@ class _Joint:
         self.study = _opened(search, space, wanted)
         with search.bench.progress(wanted) as bar:
             done = await self._first(search, space, wanted, bar)
-            idle = 0
+            idle = generation = 0
             while idle < PATIENCE and (done < wanted or self._goes_on(problem)):
-                larger = await grown(search.bench, space, search.best.state, self.options.proposals)
+                larger = await grown(search.bench, space, search.best.state, self.options.proposals, generation)
                 if larger.count() <= done + 1:
                     return
                 self.study, best = _regrown(search, larger), search.best
@@ -113,7 +113,7 @@ class _Joint:
                 idle = 0 if search.best is not best else idle + 1
                 if done >= wanted and not new:
                     return
-                done, space = done + new, larger
+                done, space, generation = done + new, larger, generation + 1
 
     def _wanted(self, problem: Problem[Any]) -> int:
         trials = self.options.trials if problem.budget.trials is None else problem.budget.trials
