@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from declm import loops
 from declm.errors import BudgetExceeded, LMError, TooManyErrors
 from declm.optimizers.acceptance import Evidence, Verdict, judge
 from declm.optimizers.base import M, Optimized, Problem
@@ -79,8 +80,8 @@ async def _confirmation(search: Search) -> Evidence:
     while rows and not search.bench.affords((len(rivals) + 1) * len(rows), 1.0):
         rivals, rows = (rivals[:-1], rows) if len(rivals) > 1 else (rivals, rows[: len(rows) // 2])
     try:
-        theirs = await search.bench.scores_of(search.baseline.state, rows)
-        found = [await search.bench.scores_of(rival.state, rows) for rival in rivals]
+        states = [search.baseline.state, *(rival.state for rival in rivals)]
+        theirs, *found = await loops.together(search.bench.scores_of(state, rows) for state in states)
     except BudgetExceeded:
         return Evidence()
     except (TooManyErrors, LMError) as error:
