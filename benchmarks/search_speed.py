@@ -142,9 +142,10 @@ def worker(database: str, url: str) -> None:
 async def shared(database: str, processes: int) -> dict[str, Any]:
     """One search by so many processes."""
     from declm.evaluation.stores import PostgresStore
+    from declm.text import Url
 
-    store = PostgresStore(database)
-    tables = ("outcomes", "scores", "notes", "claims")
+    store = PostgresStore(Url(database))
+    tables = ("outcomes", "scores", "notes")
     store.write(*((f"DELETE FROM {name} WHERE ? = 1", [(1,)]) for name in tables))
     store.close()
     async with serving(task(200)) as (url, count):

@@ -17,8 +17,10 @@ _NAMED: Mapping[str, re.Pattern[str]] = {
     "bearer": re.compile(r"(?i)(?<=bearer\s)[A-Za-z0-9._~+/\-]{8,}=*"),
     "api": re.compile(r"""(?i)(?<=api[-_]key['"=:])\s*['"]?[A-Za-z0-9._\-]{8,}"""),
     "://": re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
+    "password=": re.compile(r"(?i)(?<=[?&]password=)[^&\s'\"]+"),
 }
-"""Other secrets by a word that stands before them: authorization headers, `api_key=...`, user:password@host."""
+"""Other secrets by a word that stands before them: authorization headers, `api_key=...`, user:password@host, and a
+password among the parameters of an address."""
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))

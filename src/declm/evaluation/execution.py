@@ -24,6 +24,7 @@ from declm.evaluation.runner import Runner
 from declm.events import BatchProgress, Event
 from declm.files import cache_dir
 from declm.lm.batches import Batches
+from declm.text import Url, redact
 
 G = TypeVar("G", bound=BaseModel)
 R = TypeVar("R")
@@ -117,7 +118,7 @@ class Evaluation(Generic[G, R]):
 
     def _kept(self, report: Report[G, R]) -> str:
         if self.options.name:
-            return f"; the ledger {self.options.name!r} keeps what is done: the same call again runs the rest"
+            return f"; the ledger {Url(self.options.name)!r} keeps what is done: the same call again runs the rest"
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
         try:
             slug = re.sub(r"[^\w-]+", "-", self.described.program).strip("-")
@@ -142,7 +143,7 @@ class Evaluation(Generic[G, R]):
             models=tuple(dict.fromkeys(lm.model for lm in runner.lms.values())),
             total=len(self.data) * self.options.repeats,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            name=self.options.name,
+            name=redact(self.options.name) if self.options.name else None,
             repeats=self.options.repeats,
         )
 

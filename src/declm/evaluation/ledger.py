@@ -1,20 +1,14 @@
 """The ledger: finished rows in a database, so that nothing is paid for twice, and no row by two processes at once.
 
 Content is JSON. A process claims a row before it runs it; others take other rows meanwhile, and find its outcome later.
-A claim ends with the row, with its process, or a while after the process was last heard of.
+A claim ends with the row, or with its process.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-import socket
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +19,7 @@ from declm.errors import StateError, UsageError
 from declm.evaluation.stores import PostgresStore, SQLiteStore, Store
 from declm.files import cache_dir
 from declm.score import Score
-
-CLAIM_S = 20.0
-"""How long a claim lasts that nobody renews."""
-
-_RENEWAL_S = 5.0
+from declm.text import Url, digest
 
 _COLUMNS = "program, state, row, lm, sample"
 
@@ -54,12 +44,6 @@ _KEEP_SCORE = (
 )
 _KEEP_NOTE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
 
-_CLAIM = (
-    "INSERT INTO claims AS held VALUES (?, ?, ?) ON CONFLICT (key) "
-    "DO UPDATE SET owner = excluded.owner, until = excluded.until "
-    "WHERE held.owner = excluded.owner OR held.until < ? OR held.owner = ?"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -78,8 +62,8 @@ class Key:
 
     @property
     def claim(self) -> str:
-        """The name of the row among the claims."""
-        return " ".join(map(str, self.columns))
+        """What the row is claimed by."""
+        return digest(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +91,8 @@ class Ledger:
     """
 
     def __init__(self, place: str | Path) -> None:
-        is_address = str(place).startswith(("postgresql://", "postgres://"))
-        self._store: Store = PostgresStore(str(place)) if is_address else SQLiteStore(Path(place))
-        self._host = socket.gethostname()
-        self._owners: dict[int, str] = {}
-        self._renewal: tuple[int, threading.Event] | None = None
-        self._lock = threading.Lock()
+        address = str(place)
+        self._store: Store = PostgresStore(Url(address)) if _is_address(address) else SQLiteStore(Path(place))
 
     @classmethod
     def named(cls, name: str) -> Ledger:
@@ -121,15 +101,15 @@ class Ledger:
         Raises:
             UsageError: the name is none of these.
         """
-        if name.startswith(("postgresql://", "postgres://")):
+        if _is_address(name):
             return cls(name)
         path = Path(name)
         if path.suffix in (".sqlite", ".db"):
             return cls(path)
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise UsageError(
-                f"name={name!r}: use letters, digits, '.', '_' and '-', a path that ends in .sqlite, or the address of "
-                "a database, postgresql://..."
+                f"name={Url(name)!r}: use letters, digits, '.', '_' and '-', a path that ends in .sqlite, "
+                "or the address of a database, postgresql://..."
             )
         return cls(cache_dir("ledgers") / f"{name}.sqlite")
 
@@ -154,8 +134,8 @@ class Ledger:
         """Write entries in one transaction, and give up their claims; on disk when this returns."""
         outcomes = [(*e.key.columns, _encoded(e.outcome)) for e in entries if e.outcome is not None]
         scores = [(*e.key.columns, e.metric, e.score.value, e.score.feedback) for e in entries if e.score is not None]
-        claims = [(e.key.claim, self._owner) for e in entries]
-        self._store.write((_KEEP_OUTCOME, outcomes), (_KEEP_SCORE, scores), release=claims)
+        self._store.write((_KEEP_OUTCOME, outcomes), (_KEEP_SCORE, scores))
+        self._store.release([entry.key.claim for entry in entries])
 
     def note(self, key: str) -> Any:
         """What was kept under a free key (a search keeps proposals so), or None."""
@@ -169,64 +149,15 @@ class Ledger:
     # --- claims
 
     def claim(self, key: str) -> bool:
-        """Take a row or note on; False while another process, or another ledger of this one, has it."""
-        self._renew()
-        now, mine = time.time(), self._owner
-        if self._taken(key, mine, now, mine):
-            return True
-        held = self._store.holder(key)
-        return held is not None and self._is_dead(held) and self._taken(key, mine, now, held)
+        """Take a row or note on, given as a digest; False while another process has it."""
+        return self._store.claim(key)
 
     def release(self, keys: Sequence[str]) -> None:
         """Give up rows or notes."""
-        self._store.write(release=[(key, self._owner) for key in keys])
-
-    def _taken(self, key: str, owner: str, now: float, instead_of: str) -> bool:
-        return self._store.claim(_CLAIM, (key, owner, now + CLAIM_S, now, instead_of)) > 0
-
-    @property
-    def _owner(self) -> str:
-        """This process's name among the claims."""
-        pid = os.getpid()
-        if pid not in self._owners:
-            self._owners[pid] = f"{self._host} {pid} {secrets.token_hex(8)}"
-        return self._owners[pid]
-
-    def _is_dead(self, owner: str) -> bool:
-        """Whether a process of this machine is gone; of others only time tells."""
-        host, pid, _ = owner.split(" ")
-        if host != self._host:
-            return False
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False
-        return False
-
-    def _renew(self) -> None:
-        """Keep the claims of this process alive from a thread, which ends with the ledger."""
-        with self._lock:
-            if self._renewal is not None and self._renewal[0] == os.getpid():
-                return
-            closed = threading.Event()
-            self._renewal = os.getpid(), closed
-        threading.Thread(target=self._renewing, args=(closed,), name="declm-claims", daemon=True).start()
-
-    def _renewing(self, closed: threading.Event) -> None:
-        while not closed.wait(_RENEWAL_S):
-            with suppress(StateError):  # what reads or writes next will say so
-                self._store.claim("UPDATE claims SET until = ? WHERE owner = ?", (time.time() + CLAIM_S, self._owner))
+        self._store.release(keys)
 
     def close(self) -> None:
         """Give up all claims and close; using the ledger again opens it again."""
-        with self._lock:
-            renewal, self._renewal = self._renewal, None
-        if renewal is not None and renewal[0] == os.getpid():
-            renewal[1].set()
-            with suppress(StateError):
-                self._store.claim("DELETE FROM claims WHERE owner = ?", (self._owner,))
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -246,6 +177,10 @@ class Ledger:
             return json.loads(body)
         except (ValueError, TypeError, RecursionError) as error:
             raise StateError(self.damage) from error
+
+
+def _is_address(place: str) -> bool:
+    return place.startswith(("postgresql://", "postgres://"))
 
 
 def _among(keys: Sequence[Key]) -> tuple[str, list[Any]]:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from declm.lm.flights import GRACE_S
@@ -86,10 +87,44 @@ class Leases:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             return self._file
 
+    def close(self) -> None:
+        """Free all locks and close the file; the next lease opens it again."""
+        with self._lock:
+            handle, self._file = self._file, None
+        if handle is not None:
+            os.close(handle)
+
     def _abandon(self) -> None:
         # The handle serves the child too, which has none of its parent's locks.
         self._lock = threading.RLock()
         self._seen = {}
+
+
+class SharedLeases:
+    """One `Leases` per file and process, for users that come and go: closing a second handle would free all locks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Path, Leases] = {}
+        self._users: Counter[Path] = Counter()
+
+    def join(self, path: Path) -> Leases:
+        """The leases of a file; `leave` it when they are no longer needed."""
+        with self._lock:
+            self._users[path] += 1
+            if path not in self._known:
+                self._known[path] = Leases(path)
+            return self._known[path]
+
+    def leave(self, path: Path) -> None:
+        """The last user to leave frees all locks."""
+        with self._lock:
+            self._users[path] -= 1
+            if not self._users[path]:
+                self._known[path].close()
+
+
+LEASES = SharedLeases()
 
 
 def _places(key: str) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from declm.optimizers.search import JointSearch
 from declm.predictors import Predict
 from declm.specs import row_hash
 from declm.state import predictors
+from declm.text import Url
 from declm.usage import Budget
 
 G = TypeVar("G", bound=BaseModel)
@@ -132,7 +133,7 @@ def optimize(
     try:
         return loops.run_apart(search, patience_s=PATIENCE_S, stop=problem.stop)
     except KeyboardInterrupt:
-        rest = f"; the ledger {name!r} keeps what is done: the same call again runs the rest" if name else ""
+        rest = f"; the ledger {Url(name)!r} keeps what is done: the same call again runs the rest" if name else ""
         raise Interrupted(f"stopped before there was a result{rest}") from None
 
 
