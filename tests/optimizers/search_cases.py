@@ -168,13 +168,25 @@ QUESTIONS = [QA(question=f"no. {i}: how is {c} written large", answer=c.upper())
 
 def two_steps(request: Request) -> str:
     """Two thirds of the queries and half of the answers are right, and all of them after demonstrations."""
+    return _stepped(request, helped=len(request.messages) > 2)
+
+
+def careful_steps(request: Request) -> str:
+    """The same, and all are right where the instructions say so, too."""
+    return _stepped(request, helped=len(request.messages) > 2 or CARE in request.messages[0].content)
+
+
+CARE = "Work with the greatest care."
+
+
+def _stepped(request: Request, *, helped: bool) -> str:
     if is_proposal(request):
-        return json.dumps({"instructions": "Work with the greatest care."})
+        return json.dumps({"instructions": CARE})
     text = request.messages[-1].content
     if "query" in request.messages[0].content:
-        knows = len(request.messages) > 2 or chance(text) < 67
+        knows = helped or chance(text) < 67
         return json.dumps({"query": text.split(" is ")[1][0] if knows else "?"})
-    knows = len(request.messages) > 2 or chance(text) < 50
+    knows = helped or chance(text) < 50
     return json.dumps({"reasoning": "as noted", "answer": text.split("notes: ")[1] if knows else "?"})
 
 

@@ -20,6 +20,7 @@ from search_cases import (
 )
 
 import declm as dm
+from declm.errors import ServerError
 from declm.messages import Request
 from declm.optimizers import LabeledFewShot, Optimized
 from declm.testing import FunctionLM
@@ -119,3 +120,21 @@ def test_two_lms_of_one_name_are_refused() -> None:
 def test_differences_name_the_model(best: Optimized[Any]) -> None:
     lines = dm.Predict(Sort).state.diff(best.program.state)
     assert any(line.startswith("self.for small: demos: 0 ->") for line in lines)
+
+
+def down(request: Request) -> str:
+    raise ServerError("down", model="broken")
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_an_lm_that_is_down_costs_its_own_variant_only(order: list[int]) -> None:
+    lms = [SMALL, named("broken", down)]
+    best = search(dm.Predict(Sort), lms=[lms[place] for place in order], trials=2)
+    assert list(best.variants) == ["small"]
+    assert score(best.program, SMALL) == best.score
+    assert any(trouble.startswith("nothing was found for broken: ") for trouble in best.report.troubles)
+
+
+def test_if_all_lms_are_down_that_is_an_error() -> None:
+    with pytest.raises(dm.TooManyErrors, match="down"):
+        search(dm.Predict(Sort), lms=[named("one", down), named("two", down)])

@@ -33,7 +33,8 @@ from declm.messages import Request
 from declm.optimizers.base import Problem
 from declm.optimizers.bench import Bench, without_row
 from declm.optimizers.harvest import harvest, labeled, pools
-from declm.optimizers.proposals import Brief, Example, leaks, propose
+from declm.optimizers.proposals import Brief, Example, leaks
+from declm.optimizers.writing import proposed
 from declm.testing import FunctionLM, ScriptedLM
 
 
@@ -209,9 +210,15 @@ def brief(**changes: Any) -> Brief:
     return Brief(**{**given, "solved": solved, "failed": failed, **changes})
 
 
+async def proposals(lm: Any, count: int, seed: int, *, ledger: str | None = None, **changes: Any) -> list[str]:
+    """What a proposer writes, as a search asks for it."""
+    with bench_over(dm.Predict(Sort, lm=lm), seed=seed, name=ledger) as bench:
+        return await proposed(bench, brief(**{"path": "self", **changes}), count)
+
+
 async def test_the_proposer_is_told_the_task_its_data_and_its_failures() -> None:
     lm = FunctionLM(lambda request: json.dumps({"instructions": f"Sort with care, variant {request.sample}."}))
-    found = await propose(brief(), lm, 3, 2)
+    found = await proposals(lm, 3, 2)
     assert found == [f"Sort with care, variant {2000 + i}." for i in range(3)]
     text = lm.requests[0].messages[-1].content
     for word in ("Sort the word.", "`text` (string)", "`label`", "solved ", "failed ", "look again", "`sort`, `judge`"):
@@ -220,27 +227,26 @@ async def test_the_proposer_is_told_the_task_its_data_and_its_failures() -> None
     hints = {request.messages[-1].content.splitlines()[-1] for request in lm.requests}
     assert len(hints) == 3
     again = FunctionLM(lambda request: json.dumps({"instructions": "The same for all of them."}))
-    assert await propose(brief(), again, 3, 2) == ["The same for all of them."]
+    assert await proposals(again, 3, 2) == ["The same for all of them."]
     assert [r.messages for r in again.requests] == [r.messages for r in lm.requests]
 
 
 async def test_instructions_in_force_are_what_is_improved() -> None:
     lm = FunctionLM(lambda request: json.dumps({"instructions": "Better than before, surely."}))
-    await propose(brief(state=dm.PredictorState(instructions="Do it my way.")), lm, 1, 0)
+    await proposals(lm, 1, 0, state=dm.PredictorState(instructions="Do it my way."))
     assert "Do it my way." in lm.requests[0].messages[-1].content
 
 
 async def test_unreadable_proposals_are_left_out() -> None:
     good = '{"instructions": "Read it twice and sort."}'
-    found = await propose(brief(), ScriptedLM(["?", good, "?", "?"]), 2, 0)
+    found = await proposals(ScriptedLM(["?", good, "?", "?"]), 2, 0)
     assert found == ["Read it twice and sort."]
-    assert await propose(brief(), ScriptedLM(["?"] * 4), 2, 0) == []
+    assert await proposals(ScriptedLM(["?"] * 4), 2, 0) == []
 
 
-async def test_a_proposer_that_fails_entirely_is_an_error() -> None:
-    with pytest.raises(dm.RateLimited):
-        await propose(brief(), ScriptedLM([dm.RateLimited("wait")] * 2), 2, 0)
-    found = await propose(brief(), ScriptedLM([dm.RateLimited("wait"), '{"instructions": "Good enough now."}']), 2, 0)
+async def test_a_proposer_that_fails_now_and_then_proposes_less() -> None:
+    assert await proposals(ScriptedLM([dm.RateLimited("wait")] * 2), 2, 0) == []
+    found = await proposals(ScriptedLM([dm.RateLimited("wait"), '{"instructions": "Good enough now."}']), 2, 0)
     assert found == ["Good enough now."]
 
 
@@ -249,7 +255,7 @@ async def test_a_bug_of_the_proposers_lm_is_no_silence() -> None:
         raise RuntimeError("bug")
 
     with pytest.raises(RuntimeError, match="bug"):
-        await propose(brief(), FunctionLM(broken), 2, 0)
+        await proposals(FunctionLM(broken), 2, 0)
 
 
 def test_eight_words_in_a_row_are_a_leak() -> None:
@@ -263,13 +269,10 @@ def test_eight_words_in_a_row_are_a_leak() -> None:
 async def test_what_was_made_once_is_remembered_with_its_own_cost(tmp_path: Any) -> None:
     lm, name = learner(from_demos), str(tmp_path / "ledger.sqlite")
 
-    async def make() -> list[str]:
-        return await propose(brief(), lm, 2, 0)
-
     usages = []
     for _ in range(2):
         with bench_over(dm.Predict(Sort, lm=lm), name=name) as bench:
-            kept = await bench.remembered("key", make)
+            kept = await proposed(bench, brief(path="self"), 2)
             usages.append(bench.usage)
             assert kept == ["Sort it somehow, variant 0.", "Sort it somehow, variant 1."]
     assert usages[0] == usages[1]

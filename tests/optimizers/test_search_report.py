@@ -48,7 +48,7 @@ def test_the_study_holds_what_the_report_holds(best: Optimized[Any]) -> None:
 def test_it_prints_as_a_table_with_a_conclusion(best: Optimized[Any]) -> None:
     text = str(best.report)
     assert re.search(r"^ +0 +0\.\d+ +36 +baseline +the program as given$", text, re.MULTILINE)
-    assert re.search(r"demos \d+.*<- best", text)
+    assert re.search(r"demos 30 \(4 nearest\), instruction #1 <- best", text)
     assert f"Accepted: {best.baseline:.3f} -> {best.score:.3f} on 36 rows (p " in text
     assert "  self.demos: 0 -> " in text
     assert text.splitlines()[-1].startswith(f"Spent {best.usage.calls} calls, ")

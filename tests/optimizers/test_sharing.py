@@ -56,8 +56,8 @@ def slow() -> Iterator[FaultServer]:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving_postgres(tmp_path_factory.mktemp("postgres")) as url:
+def database() -> Iterator[str]:
+    with serving_postgres() as url:
         yield url
 
 

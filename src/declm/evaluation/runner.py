@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from typing_extensions import Self
 
 from declm import lm as lms
-from declm import loops, protocols, settings, trace
+from declm import protocols, settings, trace
 from declm.arguments import arguments
 from declm.errors import BudgetExceeded, LMError, MetricError, ParseError, ProgramError, UsageError
 from declm.evaluation.codec import body_of
@@ -165,27 +165,23 @@ class Runner(Generic[G, R]):
         state_key = state.hash if state is not None else state_hash(self.program)
         numbers = range(len(rows)) if indices is None else indices
         places = [self._place(i, row, state_key, sample) for i, row in zip(numbers, rows, strict=True)]
-        kept = await self._keeper.known([place.key for place in places]) if self._keeper else {}
+        waiting = dict(enumerate(places))
         results: dict[int, RowResult[G, R]] = {}
-        todo = iter(enumerate(places))
-        elsewhere: dict[int, _Place[G]] = {}
 
         def finished(position: int, result: RowResult[G, R]) -> None:
+            del waiting[position]
             results[position] = result
             if on_result is not None:
                 on_result(result)
 
-        async def work() -> None:
-            for position, place in todo:
-                result = await self._result(place, states, kept.get(place.key))
-                if result is None:
-                    elsewhere[position] = place
-                else:
-                    finished(position, result)
-
-        await together(work, min(len(places), self.concurrency), todo)
-        if elsewhere and self._keeper:
-            await self._await(self._keeper, elsewhere, states, finished)
+        for look in count():
+            kept = await self._keeper.known([place.key for place in waiting.values()]) if self._keeper else {}
+            # What other processes are at is found in the ledger; now and then they may have given it up.
+            due = [(at, place) for at, place in waiting.items() if look % _LOOKS == 0 or place.key in kept]
+            await self._through(due, kept, states, finished)
+            if not waiting:
+                break
+            await asyncio.sleep(_PAUSE_S)
         return [results[position] for position in range(len(places))]
 
     def close(self) -> None:
@@ -208,29 +204,23 @@ class Runner(Generic[G, R]):
 
     # --- one row
 
-    async def _await(
+    async def _through(
         self,
-        keeper: Keeper,
-        elsewhere: dict[int, _Place[G]],
+        places: Sequence[tuple[int, _Place[G]]],
+        kept: Mapping[Key, Ran],
         states: _States,
         finished: Callable[[int, RowResult[G, R]], None],
     ) -> None:
-        """Wait for the rows that other processes are at; what they give up is run here."""
+        """Run the rows that no other process is at; of some of them this is kept."""
+        todo = iter(places)
 
-        async def taken(position: int, place: _Place[G], kept: Ran | None) -> None:
-            result = await self._result(place, states, kept)
-            if result is not None:
-                del elsewhere[position]
-                finished(position, result)
+        async def work() -> None:
+            for position, place in todo:
+                result = await self._result(place, states, kept.get(place.key))
+                if result is not None:
+                    finished(position, result)
 
-        for look in count(1):
-            kept = await keeper.known([place.key for place in elsewhere.values()])
-            retried = look % _LOOKS == 0  # an owner that is gone is no matter of milliseconds
-            due = [(at, place) for at, place in elsewhere.items() if retried or place.key in kept]
-            await loops.together(taken(at, place, kept.get(place.key)) for at, place in due)
-            if not elsewhere:
-                return
-            await asyncio.sleep(_PAUSE_S)
+        await together(work, min(len(places), self.concurrency), todo)
 
     async def _result(self, place: _Place[G], states: _States, kept: Ran | None) -> RowResult[G, R] | None:
         """The result of a row of which this is kept; None while another process is at it."""

@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from declm import loops
-from declm.errors import LMError, ParseError, TooManyErrors
+from declm.errors import LMError, TooManyErrors
 from declm.optimizers.bench import Bench
 from declm.optimizers.calibration import closed_outputs
 from declm.optimizers.harvest import LOOK, Harvest, examples, harvest, labeled, lesson, level, pools
 from declm.optimizers.pools import Pool
-from declm.optimizers.proposals import Brief, Example, leaks, propose
+from declm.optimizers.proposals import Example
 from declm.optimizers.race import Scores
 from declm.optimizers.spaces import Slot, Space, demo_counts, moved, near_counts, unique
-from declm.optimizers.writing import brief, written
+from declm.optimizers.writing import brief, proposed, written
 from declm.state import ProgramState
 
 HARVEST_SHARE = 0.3
@@ -125,33 +125,10 @@ def _limit(bench: Bench, pool: Pool) -> int:
 
 async def _instructions(bench: Bench, found: Harvest, path: str, proposals: int) -> tuple[str | None, ...]:
     """The instructions to choose from for one predictor, the present ones first."""
-    predictor, present = bench.predictors[path], bench.problem.program.state.predictors[path]
-    brief = Brief(
-        path=path,
-        steps=tuple(bench.predictors),
-        spec=predictor.spec,
-        state=present,
-        solved=[*found.solved.get(path, []), *examples(labeled(predictor, bench.problem.train))],
-        failed=found.failed.get(path, []),
-    )
-    if not proposals or not (brief.solved or brief.failed):
-        return (present.instructions,)
-    proposed = await _proposed(bench, brief, proposals)
-    clean = [text for text in proposed if not leaks(text, bench.problem.hidden)]
-    if len(clean) < len(proposed):
-        quoted = len(proposed) - len(clean)
-        bench.troubles.append(f"{quoted} of the instructions proposed for {path!r} quoted rows of val and were dropped")
-    return unique([present.instructions, *clean])
-
-
-async def _proposed(bench: Bench, brief: Brief, count: int) -> list[str]:
-    """Proposals for one predictor; where the proposer does not answer, the search goes on without."""
-    lm, seed = bench.proposer(brief.path), bench.problem.seed
-    try:
-        kept: list[str] = await bench.remembered(
-            f"propose:{brief.path}:{count}", lambda: propose(brief, lm, count, seed)
-        )
-    except (LMError, ParseError) as error:
-        bench.troubles.append(f"no instructions were proposed for {brief.path!r}: {error.message}")
-        return []
-    return kept
+    given = bench.problem.program.state
+    solved = [*found.solved.get(path, []), *examples(labeled(bench.predictors[path], bench.problem.train))]
+    told = brief(bench, path, given, solved=solved, failed=found.failed.get(path, []))
+    known = given.predictors[path].instructions
+    if not (told.solved or told.failed):
+        return (known,)
+    return unique([known, *await proposed(bench, told, proposals)])

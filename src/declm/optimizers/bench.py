@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -148,9 +150,10 @@ class Bench:
         runs = self._runs.get(state.hash, ())
         count = max(1, len(runs))
         return Cost(
-            sum(run.tokens for run in runs) / count,
-            sum(run.usd for run in runs) / count,
-            sum(run.seconds for run in runs) / count,
+            # Exact sums: they must not hang on the order in which replies came.
+            math.fsum(run.tokens for run in runs) / count,
+            math.fsum(run.usd for run in runs) / count,
+            math.fsum(run.seconds for run in runs) / count,
         )
 
     def proposer(self, path: str) -> protocols.LM:
@@ -168,6 +171,11 @@ class Bench:
             return predictor.lm
         except UsageError as error:
             raise UsageError(f"{error.message}; where `forward` sets the LM, give proposer=") from error
+
+    def trouble(self, words: str) -> None:
+        """Note what the search has to do without; what comes up many times is said once."""
+        if words not in self.troubles:
+            self.troubles.append(words)
 
     def check_proposers(self) -> None:
         """Refuse a search that has no LM to write instructions, before anything is paid for."""
@@ -297,9 +305,9 @@ class Bench:
 
         The key need not name the search: its program, rows, LMs and seed are added.
         """
-        full = digest([key, self.runner.hash, self.problem.program.state.hash, self.problem.seed, self._rows_hash()])
         if self.ledger is None:
             return await make()
+        full = digest([key, self.runner.hash, self.problem.program.state.hash, self.problem.seed, self._rows_hash])
         kept = await self._noted(self.ledger, full)
         if kept is not None:
             self.meter.charge(Usage(**kept["usage"]))
@@ -323,9 +331,10 @@ class Bench:
                 return ledger.note(key)  # once more: it may have been kept just now
             await asyncio.sleep(_PAUSE_S)
 
+    @cached_property
     def _rows_hash(self) -> str:
         proposer = self.problem.proposer.identity if self.problem.proposer else ""
-        return digest([proposer, [row_hash(r) for r in self.problem.train], [row_hash(r) for r in self.problem.val]])
+        return digest([proposer, *([self.key(row) for row in rows] for rows in (self.problem.train, self.problem.val))])
 
     # --- telling the user
 

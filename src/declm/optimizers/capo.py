@@ -22,8 +22,8 @@ from declm.optimizers.ending import searched
 from declm.optimizers.harvest import examples
 from declm.optimizers.proposals import words
 from declm.optimizers.trials import length
-from declm.optimizers.writing import brief, instructed, written
-from declm.state import ProgramState, predictors
+from declm.optimizers.writing import brief, instructed, proposed, written
+from declm.state import predictors
 
 Pools = Mapping[str, Sequence[Demo]]
 
@@ -82,14 +82,15 @@ class CAPO:
 
     async def _first(self, search: Search, pools: Pools, rng: random.Random) -> list[Candidate]:
         """Variants of the given instructions, each with demos of its own."""
-        hints, states = words("hints"), list[ProgramState]()
-        for draw in range(self.population - 1):
-            state = search.problem.program.state
-            for path, pool in pools.items():
-                told = brief(search.bench, path, state, solved=examples(pool))
-                text = await written(search.bench, told, "instructions", draw, hint=hints[draw % len(hints)])
-                state = instructed(state, path, text) if text else state
-            states.append(showing(state, {path: self._drawn(pool, rng) for path, pool in pools.items() if pool}))
+        given, count = search.problem.program.state, self.population - 1
+        states = [
+            showing(given, {p: self._drawn(pool, rng) for p, pool in pools.items() if pool}) for _ in range(count)
+        ]
+        told = {path: brief(search.bench, path, given, solved=examples(pool)) for path, pool in pools.items()}
+        found = await loops.together(proposed(search.bench, of, count) for of in told.values())
+        for path, texts in zip(told, found, strict=True):
+            for place, text in enumerate(texts):
+                states[place] = instructed(states[place], path, text)
         return await self._raced(search, [search.candidate(state, "first generation") for state in states])
 
     async def _child(

@@ -23,7 +23,6 @@ CONFIRM_SHARE = 0.2
 CONFIRM_ROWS = 100
 """Confirmation rows at most."""
 
-
 FINALISTS = 3
 """Candidates at most that are compared once more, on the confirmation rows."""
 
@@ -43,9 +42,11 @@ def _is_close(best: Scores, other: Scores) -> bool:
     return lead <= math.sqrt(sum((gap - lead) ** 2 for gap in gaps) / (len(gaps) * (len(gaps) - 1)))
 
 
-def total(*parts: Scores) -> float:
-    """Mean over all scored rows of several lists."""
-    return mean([score for part in parts for score in part])
+def ahead(rivals: Sequence[Scores]) -> int:
+    """Which one has the highest mean over the rows that all have a score for; the first of equals."""
+    shared = [row for row in zip(*rivals, strict=True) if None not in row]
+    means = [mean(scores) for scores in zip(*shared, strict=True)] or [0.0]
+    return max(range(len(means)), key=means.__getitem__)
 
 
 def unseen(problem: Problem[Any], winners: Sequence[ProgramState], harvested: AbstractSet[str]) -> list[BaseModel]:

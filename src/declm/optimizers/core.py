@@ -1,8 +1,7 @@
-"""`Search`: what all optimizers share - scoring candidates, keeping the best, stopping, and judging the gain.
+"""`Search`: what all optimizers share - scoring candidates, keeping the best, and stopping.
 
-An optimizer explores: it makes candidate states and lets them be compared. Everything around that is
-here, so that every optimizer has budgets, resume, paired scores on val, outages that are no low scores, and
-a winner that is returned only if it beats the given program outside of noise.
+An optimizer explores: it makes candidate states and lets them be compared here, so that every optimizer has budgets,
+resume, paired scores on val, and outages that are no low scores. What comes before and after is in `ending`.
 """
 
 from __future__ import annotations
@@ -141,7 +140,6 @@ class Search:
 
         Raises:
             BudgetExceeded: there is no room for so many rows.
-            Lost: the provider failed on too many candidates in a row.
         """
         if not self.affords(len(places)):
             raise BudgetExceeded("no room for another part of val", limit=self.bench.tight)
@@ -158,8 +156,8 @@ class Search:
 
     def _left(self) -> int:
         """Trials left of the budget."""
-        counted = sum(trial.fate not in ("repeated", "sampled") for trial in self.trials) - 1
-        limit, tried = self.problem.budget.trials, counted
+        limit = self.problem.budget.trials
+        tried = sum(trial.fate not in ("repeated", "sampled") for trial in self.trials) - 1
         if limit is not None and tried >= limit:
             raise BudgetExceeded(f"{limit} trials are made", limit="trials")
         return self.width if limit is None else limit - tried
@@ -270,8 +268,8 @@ class Search:
                     self._best = candidate
         return trial
 
-    def close(self, group: Sequence[Candidate]) -> int:
-        """End a round; returns how many of its candidates were new.
+    def close(self, group: Sequence[Candidate]) -> None:
+        """End a round.
 
         Raises:
             BudgetExceeded: a limit was reached in it.
@@ -283,7 +281,6 @@ class Search:
         self.outages = self.outages + 1 if new and all(c.fate == "outage" for c in new) else 0
         if self.outages >= OUTAGES:
             raise Lost
-        return len(new)
 
     def _wins(self, candidate: Candidate) -> bool:
         """Higher mean on the rows of val that both have a score for; at equal means the shorter prompt."""

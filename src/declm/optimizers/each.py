@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from declm import protocols
+from declm.errors import BudgetExceeded, LMError, TooManyErrors
 from declm.optimizers.base import M, Optimized, Optimizer, Problem
 from declm.optimizers.budgets import left_of, share_of, usage_of
 from declm.predictors import Predict
@@ -19,19 +20,28 @@ async def for_each(problem: Problem[M], lms: Sequence[protocols.LM], optimizer: 
     The program returned has a variant of every predictor for every LM. Score, baseline and report are those of
     the LM on which it is best; `variants` has all.
 
+    An LM that can't be searched for is left out, and the report's troubles say so. Ctrl-C leaves out the rest.
+
     Raises:
-        BudgetExceeded: the budget does not cover the given program on val, under one of the LMs.
+        BudgetExceeded: (or TooManyErrors, LMError) there is no result for any LM; of the last one.
     """
     began_s, found = time.monotonic(), dict[str, Optimized[M]]()
+    troubles: list[str] = []
     for number, lm in enumerate(lms):
         left = left_of(problem.budget, list(found.values()), time.monotonic() - began_s)
         program = with_lm(problem.program, lm)
         teacher = program if problem.teacher is problem.program else problem.teacher
         part = replace(problem, program=program, teacher=teacher, budget=share_of(left, len(lms) - number))
-        found[lm.model] = await optimizer.run(part)
+        try:
+            found[lm.model] = await optimizer.run(part)
+        except (BudgetExceeded, TooManyErrors, LMError) as error:
+            if number == len(lms) - 1 and not found:
+                raise
+            troubles.append(f"nothing was found for {lm.model}: {error.message}")
         if problem.stop.is_set():
             break
     best = max(found.values(), key=lambda one: one.score)
+    best = replace(best, report=replace(best.report, troubles=(*best.report.troubles, *troubles)))
     state = _united(problem.program.state, {model: one.program.state for model, one in found.items()})
     return replace(
         best, program=problem.program.with_state(state), usage=usage_of(list(found.values())), variants=found

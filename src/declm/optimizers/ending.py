@@ -10,7 +10,7 @@ from declm.errors import BudgetExceeded, LMError, TooManyErrors
 from declm.optimizers.acceptance import Evidence, Verdict, judge
 from declm.optimizers.base import M, Optimized, Problem
 from declm.optimizers.bench import Bench
-from declm.optimizers.confirmation import CONFIRM_ROWS, finalists, total, unseen
+from declm.optimizers.confirmation import CONFIRM_ROWS, ahead, finalists, unseen
 from declm.optimizers.core import Lost, Search
 from declm.optimizers.forecasts import forecast_of
 from declm.optimizers.race import padded
@@ -87,8 +87,7 @@ async def _confirmation(search: Search) -> Evidence:
     except (TooManyErrors, LMError) as error:
         search.bench.troubles.append(f"no confirmation on further rows: {error.message}")
         return Evidence()
-    places = range(len(rivals))
-    first = max(places, key=lambda place: total(rivals[place].scores, found[place]))
+    first = ahead([[*rival.scores, *scores] for rival, scores in zip(rivals, found, strict=True)])
     search.best = rivals[first]
     return Evidence(found[first], theirs, len(rivals))
 

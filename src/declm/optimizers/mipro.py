@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -103,7 +103,9 @@ class MIPROv2:
 
     async def _explore(self, search: Search) -> None:
         sets = await self._demo_sets(search)
-        texts = {path: await self._instructions(search, path, sets) for path in search.bench.predictors}
+        paths = tuple(search.bench.predictors)
+        found = await loops.together(self._instructions(search, path, sets) for path in paths)
+        texts = dict(zip(paths, found, strict=True))
         shown: Sets = [{}] if self._is_zero_shot else sets
         await _Trials(self, search, texts, shown).run(self._trials(search.problem), self._size(len(search.problem.val)))
 
@@ -129,16 +131,16 @@ class MIPROv2:
         """The present instructions, and proposals that are each grounded in another demo set."""
         state, rng = search.problem.program.state, random.Random(f"declm:{search.problem.seed}:mipro:{path}")
         summary, tips = await self._summary(search, path), words("tips")
-        texts: list[str | None] = [state.predictors[path].instructions]
-        for draw in range(1, self._texts):
+
+        def asked(draw: int) -> Coroutine[Any, Any, str | None]:
             order = [*sets[draw % len(sets) :], *sets[: draw % len(sets)]]
             demos = [demo for shown in order for demo in shown.get(path, ())]
             told = brief(search.bench, path, state, solved=examples(demos[:3]), summary=summary)
-            text = await written(
-                search.bench, told, "instructions", draw, hint=rng.choice(tips), temperature=self.temperature
-            )
-            texts += [text] if text else []
-        return unique(texts)
+            tip = rng.choice(tips)
+            return written(search.bench, told, "instructions", draw, hint=tip, temperature=self.temperature)
+
+        texts = await loops.together(asked(draw) for draw in range(1, self._texts))
+        return unique([state.predictors[path].instructions, *(text for text in texts if text)])
 
     async def _summary(self, search: Search, path: str) -> str:
         """What the data is like, looked over several times with further rows."""

@@ -76,6 +76,6 @@ class KNNFewShot:
 def choosing(state: ProgramState, count: int) -> ProgramState:
     """The state in which each call shows so many of the demos, where there are more."""
     for path, own in state.predictors.items():
-        if len(own.demos) > count:
-            state = state.with_predictor(path, own.model_copy(update={"nearest": count}))
+        nearest = count if len(own.demos) > count else None
+        state = state.with_predictor(path, own.model_copy(update={"nearest": nearest}))
     return state

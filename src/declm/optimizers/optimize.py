@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -245,7 +246,11 @@ def _for_its_lm(program: M) -> M:
     """The program with the states that hold for its LMs: only those can be searched for."""
     if not any(own.variants for own in program.state.predictors.values()):
         return program
-    models = {path: p.lm.model for path, p in predictors(program).items() if isinstance(p, Predict)}
+    models: dict[str, str] = {}
+    for path, predictor in predictors(program).items():
+        if isinstance(predictor, Predict):
+            with suppress(UsageError):  # `forward` sets the LM, which only a call will show
+                models[path] = predictor.lm.model
     return program.with_state(resolved(program.state, models))
 
 

@@ -6,7 +6,6 @@ GEPA (arXiv 2507.19457). Ours differs in that one prompt carries both, and in th
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from declm import protocols, settings
-from declm.errors import BudgetExceeded, LMError, ParseError
 from declm.fields import Input, Output
 from declm.predictors import Predict
 from declm.signature import Signature
@@ -114,31 +112,6 @@ class _Written(Signature):
     other: str = Input()
     hint: str = Input()
     instructions: str = Output(min_length=10, max_length=3000)
-
-
-async def propose(brief: Brief, lm: protocols.LM, count: int, seed: int) -> list[str]:
-    """Ask for `count` variants at once; replies that can't be read are left out.
-
-    Cost: `count` calls, and re-asks. A proposer that fails entirely (outage, no key) is raised;
-    one that writes unreadable replies just proposes less.
-
-    Raises:
-        LMError: no proposal came because the LM failed.
-    """
-    hints = words("hints")
-    rngs = [random.Random(f"declm:{seed}:{brief.path}:{i}") for i in range(count)]  # a reproducible draw
-    asked = [
-        write(lm, "instructions", brief.material(rng, hints[i % len(hints)]), draw=seed * 1000 + i)
-        for i, rng in enumerate(rngs)
-    ]
-    replies = await asyncio.gather(*asked, return_exceptions=True)
-    texts = [reply for reply in replies if isinstance(reply, str)]
-    for reply in replies:
-        if isinstance(reply, LMError) and not texts:
-            raise reply
-        if isinstance(reply, BaseException) and not isinstance(reply, (ParseError, LMError, BudgetExceeded)):
-            raise reply
-    return list(dict.fromkeys(texts))
 
 
 async def write(

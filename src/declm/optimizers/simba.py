@@ -73,7 +73,7 @@ class SIMBA:
         return await searched(problem, explore, trials=self.candidates + 1, runs=runs, texts=texts)
 
 
-@dataclass
+@dataclass(eq=False)  # told apart by identity: their states are long to compare
 class _Member:
     """A program, with its mean scores on batches."""
 
@@ -130,6 +130,8 @@ class _Climb:
         batch = self._batch()
         buckets = await self._buckets(batch, step)
         scores = sorted(run.score for bucket in buckets for _, run in bucket.runs)
+        if not scores:
+            return
         low, high = (scores[round(share * (len(scores) - 1))] for share in (0.1, 0.9))
         made: list[Candidate] = []
         for bucket in sorted(buckets, key=lambda b: b.promise, reverse=True):

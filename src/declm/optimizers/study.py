@@ -39,7 +39,8 @@ class Study:
         """A study that holds the trials of a search which did not ask one."""
         made = cls({"candidate": 1 + max(trial.number for trial in trials)}, seed)
         for trial in trials:
-            if not math.isnan(trial.score) and trial.fate != "repeated":
+            # What an outage leaves of a score says nothing about a candidate.
+            if not math.isnan(trial.score) and trial.fate not in ("repeated", "outage"):
                 made.add({"candidate": trial.number}, trial.score, trial.attributes)
         return made
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
+from declm import loops
 from declm.errors import LMError, ParseError
 from declm.optimizers.bench import Bench
-from declm.optimizers.proposals import Brief, Example, Task, leaks, write
+from declm.optimizers.proposals import Brief, Task, leaks, words, write
 from declm.state import ProgramState
 from declm.text import digest
 
@@ -21,7 +21,7 @@ def brief(bench: Bench, path: str, state: ProgramState, **known: Any) -> Brief:
 async def written(
     bench: Bench, of: Brief, task: Task, draw: int, *, hint: str = "", temperature: float | None = None
 ) -> str | None:
-    """One text; None where the proposer failed or it quotes rows of val, which the troubles then say.
+    """One text; None where the proposer failed or it quotes rows of val, which the troubles then say once.
 
     Raises:
         BudgetExceeded: a limit was reached.
@@ -35,19 +35,25 @@ async def written(
             key, lambda: write(lm, task, material, draw=seed * 1000 + draw, temperature=temperature)
         )
     except (LMError, ParseError) as error:
-        bench.troubles.append(f"no {task} for {of.path!r}: {error.message}")
+        bench.trouble(f"the proposer wrote nothing for {of.path!r}: {error.message}")
         return None
     if leaks(text, bench.problem.hidden):
-        bench.troubles.append(f"{task} for {of.path!r} quoted rows of val and was dropped")
+        bench.trouble(f"a text proposed for {of.path!r} quoted rows of val and was dropped")
         return None
     return text
+
+
+async def proposed(bench: Bench, of: Brief, count: int) -> list[str]:
+    """So many better instructions at once, each with another hint; fewer where some came to nothing or to the same.
+
+    Raises:
+        BudgetExceeded: a limit was reached.
+    """
+    hints = words("hints")
+    asked = (written(bench, of, "instructions", draw, hint=hints[draw % len(hints)]) for draw in range(count))
+    return list(dict.fromkeys(text for text in await loops.together(asked) if text))
 
 
 def instructed(state: ProgramState, path: str, text: str) -> ProgramState:
     """The state with other instructions for one predictor."""
     return state.with_predictor(path, state.predictors[path].model_copy(update={"instructions": text}))
-
-
-def sampled(examples: Sequence[Example], count: int, rng: random.Random) -> list[Example]:
-    """At most so many examples, drawn at random."""
-    return rng.sample(list(examples), min(count, len(examples)))
