@@ -173,7 +173,7 @@ def two_steps(request: Request) -> str:
 
 def careful_steps(request: Request) -> str:
     """The same, and all are right where the instructions say so, too."""
-    return _stepped(request, helped=len(request.messages) > 2 or CARE in request.messages[0].content)
+    return _stepped(request, helped=CARE in request.messages[0].content or len(request.messages) > 2)
 
 
 CARE = "Work with the greatest care."
